@@ -1,0 +1,19 @@
+"""CvT (Convolutional vision Transformer, arXiv 2103.15808) as an OpenMMLab backbone."""
+
+from .version import __version__
+
+try:
+    import mmcv  # noqa: F401
+    import mmengine  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'cvt_backbone needs {error.name}, which is not installed. Install the maintained line with '
+        f'`pip install onedl-mmengine` and `pip install --no-build-isolation onedl-mmcv`, or the original one with '
+        f'`pip install mmengine mmcv`.',
+        name=error.name,
+    ) from error
+
+from .archs import ZOO, Arch
+from .backbone import CvT
+
+__all__ = ['ZOO', 'Arch', 'CvT', '__version__']

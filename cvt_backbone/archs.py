@@ -1,0 +1,190 @@
+"""The zoo: one frozen, validated description per CvT architecture.
+
+Source: paper (arXiv 2103.15808) Table 1 and the official yaml files
+(``experiments/imagenet/cvt`` of microsoft/CvT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from numbers import Real
+
+PROJ_METHODS = ('dw_bn', 'avg', 'linear')
+_REQUIRED = ('embed_dims', 'depths', 'num_heads')
+
+
+@dataclass(frozen=True)
+class Arch:
+    """Settings of a CvT, each a tuple with one value per stage.
+
+    Attributes:
+        embed_dims: Channels of the stage.
+        depths: Number of blocks.
+        num_heads: Attention heads; divides ``embed_dims``.
+        patch_sizes: Kernel side of the token embedding.
+        patch_strides: Stride of the token embedding.
+        patch_paddings: Padding of the token embedding.
+        mlp_ratios: Hidden width of the MLP over ``embed_dims``.
+        qkv_bias: Whether the q, k and v Linear layers have a bias.
+        cls_token: Whether the stage carries a cls token.
+        proj_method: Convolutional projection: ``dw_bn`` (depthwise convolution and norm), ``avg`` (average pooling
+            of k and v), ``linear`` (none; the kernel, padding and stride settings are then without effect).
+        kernel_qkv: Kernel side of the q, k and v projections.
+        padding_q: Padding of the q projection.
+        padding_kv: Padding of the k and v projections.
+        stride_q: Stride of the q projection. The residual branch is average-pooled by the same stride.
+        stride_kv: Stride of the k and v projections.
+        drop_path_rates: Default peak of the stochastic depth; not part of an arch dict.
+    """
+
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    patch_sizes: tuple[int, ...] = (7, 3, 3)
+    patch_strides: tuple[int, ...] = (4, 2, 2)
+    patch_paddings: tuple[int, ...] = (2, 1, 1)
+    mlp_ratios: tuple[float, ...] = (4.0, 4.0, 4.0)
+    qkv_bias: tuple[bool, ...] = (True, True, True)
+    cls_token: tuple[bool, ...] = (False, False, True)
+    proj_method: tuple[str, ...] = ('dw_bn', 'dw_bn', 'dw_bn')
+    kernel_qkv: tuple[int, ...] = (3, 3, 3)
+    padding_q: tuple[int, ...] = (1, 1, 1)
+    padding_kv: tuple[int, ...] = (1, 1, 1)
+    stride_q: tuple[int, ...] = (1, 1, 1)
+    stride_kv: tuple[int, ...] = (2, 2, 2)
+    drop_path_rates: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    @property
+    def num_stages(self) -> int:
+        """Number of stages."""
+        return len(self.embed_dims)
+
+
+ZOO: dict[str, Arch] = {
+    # Under 0.6 M parameters: for tests, the demo and one's first run. Not from the paper.
+    'cvt-nano': Arch(embed_dims=(32, 64, 128), depths=(1, 1, 2), num_heads=(1, 2, 4)),
+    'cvt-13': Arch(embed_dims=(64, 192, 384), depths=(1, 2, 10), num_heads=(1, 3, 6), drop_path_rates=(0.0, 0.0, 0.1)),
+    'cvt-21': Arch(embed_dims=(64, 192, 384), depths=(1, 4, 16), num_heads=(1, 3, 6), drop_path_rates=(0.0, 0.0, 0.1)),
+    'cvt-w24': Arch(
+        embed_dims=(192, 768, 1024), depths=(2, 2, 20), num_heads=(3, 12, 16), drop_path_rates=(0.0, 0.0, 0.3)
+    ),
+}
+
+_KEYS = tuple(f.name for f in fields(Arch) if f.name != 'drop_path_rates')
+_POSITIVE_INTS = (*_REQUIRED, 'patch_sizes', 'patch_strides', 'kernel_qkv', 'stride_q', 'stride_kv')
+_NON_NEGATIVE_INTS = ('patch_paddings', 'padding_q', 'padding_kv')
+_BOOLS = ('qkv_bias', 'cls_token')
+
+
+def get_arch(arch: str | Mapping) -> Arch:
+    """Look up an architecture by name, or build one from a dict of per-stage settings.
+
+    Args:
+        arch: A name of :data:`ZOO` (case does not matter), or a dict with the keys ``embed_dims``, ``depths`` and
+            ``num_heads`` and any of the other settings of :class:`Arch`, each a sequence of one value per stage.
+            Settings that are left out take the official values.
+
+    Returns:
+        The validated architecture.
+
+    Raises:
+        ValueError: Unknown name; missing or unknown key; lengths that differ; a value out of range.
+        TypeError: ``arch`` is neither a name nor a dict; a value of the wrong type.
+    """
+    if isinstance(arch, str):
+        if arch.lower() in ZOO:
+            return ZOO[arch.lower()]
+        nearest = get_close_matches(arch.lower(), ZOO, n=1, cutoff=0.0)[0]
+        raise ValueError(f'arch={arch!r} is not in the zoo; choose one of {", ".join(ZOO)}. Did you mean {nearest!r}?')
+    if not isinstance(arch, Mapping):
+        raise TypeError(f'arch must be a name of the zoo ({", ".join(ZOO)}) or a dict, got {type(arch).__name__}')
+    missing = [key for key in _REQUIRED if key not in arch]
+    if missing:
+        raise ValueError(f'arch dict lacks the key(s) {", ".join(missing)}; required: {", ".join(_REQUIRED)}')
+    unknown = sorted(str(key) for key in arch if key not in _KEYS)
+    if unknown:
+        raise ValueError(f'arch dict has the unknown key(s) {", ".join(unknown)}; allowed: {", ".join(_KEYS)}')
+
+    num_stages = len(_as_tuple('embed_dims', arch['embed_dims']))
+    settings = {**_official_defaults(num_stages), **{key: _as_tuple(key, value) for key, value in arch.items()}}
+    for key, value in settings.items():
+        if len(value) != num_stages:
+            raise ValueError(
+                f'arch dict: {key} has {len(value)} value(s), but embed_dims has {num_stages}; '
+                f'give one value per stage, got {key}={value}'
+            )
+    _check_values(settings)
+    return Arch(**settings)
+
+
+def _as_tuple(key: str, value: object) -> tuple:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f'arch dict: {key} must be a sequence with one value per stage, got {value!r}')
+    if not value:
+        raise ValueError(f'arch dict: {key} is empty; give one value per stage')
+    return tuple(value)
+
+
+def _official_defaults(num_stages: int) -> dict[str, tuple]:
+    """The official settings, stretched to any number of stages: a wide stem, and a cls token in the last stage."""
+    official = ZOO['cvt-13']
+    defaults: dict[str, tuple] = {'drop_path_rates': (0.0,) * num_stages}
+    for key in _KEYS:
+        if key not in _REQUIRED:
+            first, middle, last = getattr(official, key)
+            defaults[key] = (first, *(middle,) * (num_stages - 2), last) if num_stages > 1 else (first,)
+    if num_stages == 1:
+        defaults['cls_token'] = (True,)
+    return defaults
+
+
+def _check_values(settings: dict[str, tuple]) -> None:
+    def fail(kind: type[Exception], key: str, stage: int, rule: str) -> None:
+        raise kind(f'arch dict: {key}[{stage}] must be {rule}, got {settings[key][stage]!r}')
+
+    for keys, low in ((_POSITIVE_INTS, 1), (_NON_NEGATIVE_INTS, 0)):
+        for key in keys:
+            for stage, value in enumerate(settings[key]):
+                if isinstance(value, bool) or not isinstance(value, int):
+                    fail(TypeError, key, stage, 'an int')
+                if value < low:
+                    fail(ValueError, key, stage, f'at least {low}')
+    for key in _BOOLS:
+        for stage, value in enumerate(settings[key]):
+            if not isinstance(value, bool):
+                fail(TypeError, key, stage, 'a bool')
+    for stage, ratio in enumerate(settings['mlp_ratios']):
+        if isinstance(ratio, bool) or not isinstance(ratio, Real):
+            fail(TypeError, 'mlp_ratios', stage, 'a number')
+        if int(settings['embed_dims'][stage] * ratio) < 1:
+            fail(ValueError, 'mlp_ratios', stage, 'large enough for one hidden channel')
+    for stage, method in enumerate(settings['proj_method']):
+        if method not in PROJ_METHODS:
+            fail(ValueError, 'proj_method', stage, f'one of {PROJ_METHODS}')
+        _check_projection(settings, stage, method)
+        if settings['embed_dims'][stage] % settings['num_heads'][stage]:
+            fail(ValueError, 'embed_dims', stage, f'divisible by num_heads={settings["num_heads"][stage]}')
+
+
+def _check_projection(settings: dict[str, tuple], stage: int, method: str) -> None:
+    kernel, padding_q, padding_kv, stride_q = (
+        settings[key][stage] for key in ('kernel_qkv', 'padding_q', 'padding_kv', 'stride_q')
+    )
+    if method != 'dw_bn' and stride_q != 1:
+        raise ValueError(
+            f'arch dict: stride_q[{stage}]={stride_q} needs proj_method dw_bn; {method!r} does not project q by a '
+            f'convolution, so stride_q must be 1'
+        )
+    if method == 'dw_bn' and 2 * padding_q != kernel - 1:
+        # floor((H + 2p - k) / s) + 1 equals ceil(H / s), the size of the pooled residual, for every H only then.
+        raise ValueError(
+            f'arch dict: with kernel_qkv[{stage}]={kernel} and padding_q[{stage}]={padding_q} the queries and their '
+            f'residual differ in size; padding_q must be (kernel_qkv - 1) / 2, and kernel_qkv odd'
+        )
+    if method == 'avg' and 2 * padding_kv > kernel:
+        raise ValueError(
+            f'arch dict: padding_kv[{stage}]={padding_kv} is more than half of kernel_qkv[{stage}]={kernel}, '
+            f'which average pooling does not allow'
+        )

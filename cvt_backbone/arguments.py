@@ -1,0 +1,104 @@
+"""Checks of the backbone's arguments: each returns the normalised value or raises an error that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+
+from .archs import Arch
+
+OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
+
+
+def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
+    """An int in [low, high]; ``high=None`` leaves the upper end open."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f'{name} must be an int, got {value!r}')
+    if value < low or (high is not None and value > high):
+        allowed = f'at least {low}' if high is None else f'from {low} to {high}'
+        raise ValueError(f'{name} must be {allowed}, got {value}')
+    return value
+
+
+def check_rate(name: str, value: object) -> float:
+    """A drop rate: a number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'{name} must be a number, got {value!r}')
+    if not 0 <= value < 1:
+        raise ValueError(f'{name} must be at least 0 and below 1, got {value}')
+    return float(value)
+
+
+def check_out_indices(out_indices: object, num_stages: int) -> tuple[int, ...]:
+    """Distinct stage indices, returned in ascending order."""
+    if isinstance(out_indices, str) or not isinstance(out_indices, Sequence):
+        raise TypeError(f'out_indices must be a sequence of stage indices, got {out_indices!r}')
+    if not out_indices:
+        raise ValueError(f'out_indices is empty; choose among 0 to {num_stages - 1}')
+    for index in out_indices:
+        check_int('each of out_indices', index, 0, num_stages - 1)
+    if len(set(out_indices)) != len(out_indices):
+        raise ValueError(f'out_indices names a stage more than once: {tuple(out_indices)}')
+    return tuple(sorted(out_indices))
+
+
+def check_out_type(out_type: object, arch: Arch, last_stage: int, num_extra_levels: int, with_out_norm: bool) -> str:
+    """One of :data:`OUT_TYPES`, possible with this architecture and these outputs."""
+    if out_type not in OUT_TYPES:
+        raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
+    if out_type == 'cls_token' and not arch.cls_token[last_stage]:
+        raise ValueError(
+            f"out_type='cls_token' needs a cls token in stage {last_stage}, the last of out_indices, but the arch has "
+            f"cls_token={arch.cls_token}; use out_type='avg_featmap'"
+        )
+    if out_type != 'featmap' and (num_extra_levels or with_out_norm):
+        name = 'num_extra_levels' if num_extra_levels else 'out_norm_cfg'
+        raise ValueError(f"{name} needs out_type='featmap', got out_type={out_type!r}")
+    return out_type
+
+
+def check_drop_path(drop_path_rate: object, arch: Arch) -> tuple[float, ...]:
+    """Peak of the stochastic depth of each stage."""
+    if drop_path_rate is None:
+        return arch.drop_path_rates
+    if isinstance(drop_path_rate, Sequence) and not isinstance(drop_path_rate, str):
+        if len(drop_path_rate) != arch.num_stages:
+            raise ValueError(
+                f'drop_path_rate must be a number or have one value for each of the {arch.num_stages} stages, '
+                f'got {tuple(drop_path_rate)}'
+            )
+        return tuple(check_rate('each drop_path_rate', rate) for rate in drop_path_rate)
+    return (*(0.0,) * (arch.num_stages - 1), check_rate('drop_path_rate', drop_path_rate))
+
+
+def check_windows(window_sizes: object, arch: Arch) -> tuple[int | None, ...]:
+    """Side of the attention window of each stage, None for global attention."""
+    if window_sizes is None:
+        return (None,) * arch.num_stages
+    if isinstance(window_sizes, str) or not isinstance(window_sizes, Sequence):
+        raise TypeError(f'window_sizes must be None or a sequence with one entry per stage, got {window_sizes!r}')
+    if len(window_sizes) != arch.num_stages:
+        raise ValueError(
+            f'window_sizes must have one entry for each of the {arch.num_stages} stages, got {tuple(window_sizes)}'
+        )
+    for stage, window in enumerate(window_sizes):
+        if window is None:
+            continue
+        check_int(f'window_sizes[{stage}]', window, 1)
+        if arch.stride_q[stage] != 1:
+            raise ValueError(
+                f'window_sizes[{stage}] must be None: the stage has stride_q={arch.stride_q[stage]}, and windows need '
+                f'a query for each token'
+            )
+        if arch.proj_method[stage] == 'linear':
+            continue
+        if window % arch.stride_kv[stage]:
+            raise ValueError(
+                f'window_sizes[{stage}] must be a multiple of stride_kv={arch.stride_kv[stage]}, got {window}'
+            )
+        if 2 * arch.padding_kv[stage] != arch.kernel_qkv[stage] - 1:
+            raise ValueError(
+                f'window_sizes[{stage}] needs keys centred on queries: padding_kv must be (kernel_qkv - 1) / 2, got '
+                f'padding_kv={arch.padding_kv[stage]} and kernel_qkv={arch.kernel_qkv[stage]}'
+            )
+    return tuple(window_sizes)

@@ -1,0 +1,346 @@
+"""CvT, the registered backbone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_activation_layer, build_norm_layer
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.init import trunc_normal_
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .archs import get_arch
+from .arguments import check_drop_path, check_int, check_out_indices, check_out_type, check_rate, check_windows
+from .layers import ConvEmbed, CvTBlock, QuickGELU
+from .layers.checkpointing import checkpoint_module
+
+MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token
+
+
+class CvTStage(nn.Module):
+    """Token embedding, then blocks (official ``VisionTransformer``).
+
+    Args:
+        in_channels: Channels of the incoming map.
+        embed_dims: Channels of the stage.
+        patch_size: Kernel side of the embedding.
+        patch_stride: Stride of the embedding.
+        patch_padding: Padding of the embedding.
+        drop_paths: Stochastic depth of each block; one block per entry.
+        cls_token: Whether the stage carries a cls token.
+        with_cp: Compute blocks again in the backward pass instead of keeping their activations.
+        **block: Further settings of :class:`CvTBlock`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        *,
+        patch_size: int,
+        patch_stride: int,
+        patch_padding: int,
+        drop_paths: Sequence[float],
+        cls_token: bool = False,
+        with_cp: bool = False,
+        drop: float = 0.0,
+        **block: Any,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.patch_embed = ConvEmbed(in_channels, embed_dims, patch_size, patch_stride, patch_padding)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if cls_token else None
+        self.pos_drop = nn.Dropout(drop)
+        self.blocks = nn.ModuleList(CvTBlock(embed_dims, drop=drop, drop_path=rate, **block) for rate in drop_paths)
+
+    def forward(self, x: Tensor, return_cls: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Run the stage.
+
+        Args:
+            x: (B, C_in, H, W).
+            return_cls: Whether somebody reads the cls token.
+
+        Returns:
+            The map (B, H', W', C) and, where asked for, the cls token (B, 1, C), else None.
+        """
+        x = self.pos_drop(self.patch_embed(x))
+        cls_token = None if self.cls_token is None else self.pos_drop(self.cls_token.expand(len(x), -1, -1))
+        for i, block in enumerate(self.blocks):
+            update_cls = return_cls or i < len(self.blocks) - 1
+            if self.with_cp and torch.is_grad_enabled():
+                x, cls_token = checkpoint_module(block, x, cls_token, update_cls)
+            else:
+                x, cls_token = block(x, cls_token, update_cls)
+        return x, cls_token
+
+
+@MODELS.register_module()
+class CvT(BaseModule):
+    """Convolutional vision Transformer (arXiv 2103.15808) as a backbone for dense prediction and classification.
+
+    State-dict names are those of the official checkpoints.
+
+    Args:
+        arch: A name of the zoo (``cvt-nano``, ``cvt-13``, ``cvt-21``, ``cvt-w24``) or a dict of per-stage settings,
+            see :class:`cvt_backbone.archs.Arch`.
+        in_channels: Channels of the image.
+        out_indices: Stages whose maps come out, in ascending order. Later stages are not built.
+        out_type: ``featmap``: maps. ``cls_token``: the last element is the normed cls token of the last stage.
+            ``avg_featmap``: the last element is the mean over the normed tokens of the last stage's map. ``raw``:
+            token sequences as they leave the stage, the cls token first where the stage has one.
+        num_extra_levels: Further levels of half the size each, max-pooled from the last stage's map (no parameters).
+        window_sizes: Per stage, the side in tokens of the windows inside which tokens attend, or None for global
+            attention. None: global in every stage.
+        out_norm_cfg: A norm for each output map, named ``norm0``, ``norm1``, ... by stage; None for none.
+        drop_rate: Dropout of tokens, MLPs and attention outputs.
+        attn_drop_rate: Dropout of attention weights. Above 0 most devices fall back to attention that stores its
+            (queries x keys) matrix.
+        drop_path_rate: Stochastic depth; rises linearly from 0 to a peak inside each stage. None: the zoo's peaks;
+            a float: the peak of the last stage; a sequence: the peak of each stage.
+        norm_cfg: Norm of the convolutional projections. ``SyncBN`` becomes ``BN``, with a warning, where no process
+            group exists when the model is built.
+        act_cfg: Activation of the MLPs.
+        frozen_stages: Stages up to this one are in eval mode and get no gradient; -1 freezes none.
+        norm_eval: Keep the batch norms in eval mode.
+        with_cp: Gradient checkpointing of each block; exact under BatchNorm.
+        init_cfg: mmengine's initialisation config, for example ``dict(type='Pretrained', checkpoint=...)`` with an
+            official checkpoint as it is.
+
+    Raises:
+        ValueError: An argument out of range; the message says what is allowed.
+        TypeError: An argument of the wrong type.
+
+    Note:
+        A map that has one token only (inputs below 48 pixels in the last stage) cannot train at batch size 1:
+        BatchNorm needs more than one value per channel.
+
+    Examples:
+        >>> import torch
+        >>> from cvt_backbone import CvT
+        >>> maps = CvT('cvt-nano').eval()(torch.rand(1, 3, 64, 96))
+        >>> [tuple(m.shape) for m in maps]
+        [(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6)]
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping = 'cvt-13',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2),
+        out_type: str = 'featmap',
+        num_extra_levels: int = 0,
+        window_sizes: Sequence[int | None] | None = None,
+        out_norm_cfg: Mapping | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float | Sequence[float] | None = None,
+        norm_cfg: Mapping = dict(type='BN'),  # noqa: B006 - read only, as everywhere in OpenMMLab
+        act_cfg: Mapping = dict(type='QuickGELU'),  # noqa: B006
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.arch = get_arch(arch)
+        self.in_channels = check_int('in_channels', in_channels, 1)
+        self.out_indices = check_out_indices(out_indices, self.arch.num_stages)
+        self.num_stages = self.out_indices[-1] + 1
+        self.num_extra_levels = check_int('num_extra_levels', num_extra_levels, 0)
+        self.out_type = check_out_type(
+            out_type, self.arch, self.num_stages - 1, num_extra_levels, out_norm_cfg is not None
+        )
+        self.frozen_stages = check_int('frozen_stages', frozen_stages, -1, self.num_stages - 1)
+        self.norm_eval = norm_eval
+        self._build_stages(
+            drop_path=check_drop_path(drop_path_rate, self.arch),
+            windows=check_windows(window_sizes, self.arch),
+            with_cp=with_cp,
+            drop=check_rate('drop_rate', drop_rate),
+            attn_drop=check_rate('attn_drop_rate', attn_drop_rate),
+            norm_layer=_norm_layer(norm_cfg),
+            act_layer=_act_layer(act_cfg),
+        )
+
+        levels = (*self.out_indices, *range(self.num_stages, self.num_stages + self.num_extra_levels))
+        dims = self.arch.embed_dims[: self.num_stages]
+        self.out_channels = tuple(dims[min(level, self.num_stages - 1)] for level in levels)
+        self.out_strides = tuple(self._stride(level) for level in levels)
+        self.with_out_norm = out_norm_cfg is not None
+        if self.with_out_norm:
+            for level, channels in zip(levels, self.out_channels, strict=True):
+                self.add_module(f'norm{level}', build_norm_layer(dict(out_norm_cfg), channels)[1])
+        if self.out_type in ('cls_token', 'avg_featmap'):
+            self.norm = nn.LayerNorm(dims[-1])
+        self._freeze_stages()
+
+    def _build_stages(self, drop_path: tuple[float, ...], windows: tuple[int | None, ...], **common: Any) -> None:
+        arch, channels = self.arch, self.in_channels
+        for i in range(self.num_stages):
+            stage = CvTStage(
+                channels,
+                arch.embed_dims[i],
+                patch_size=arch.patch_sizes[i],
+                patch_stride=arch.patch_strides[i],
+                patch_padding=arch.patch_paddings[i],
+                drop_paths=torch.linspace(0, drop_path[i], arch.depths[i]).tolist(),
+                cls_token=arch.cls_token[i],
+                num_heads=arch.num_heads[i],
+                mlp_ratio=arch.mlp_ratios[i],
+                qkv_bias=arch.qkv_bias[i],
+                proj_method=arch.proj_method[i],
+                kernel_size=arch.kernel_qkv[i],
+                padding_q=arch.padding_q[i],
+                padding_kv=arch.padding_kv[i],
+                stride_q=arch.stride_q[i],
+                stride_kv=arch.stride_kv[i],
+                window_size=windows[i],
+                **common,
+            )
+            self.add_module(f'stage{i}', stage)
+            channels = arch.embed_dims[i]
+
+    @property
+    def stages(self) -> list[CvTStage]:
+        """The stages that were built, in order."""
+        return [getattr(self, f'stage{i}') for i in range(self.num_stages)]
+
+    def _stride(self, level: int) -> int:
+        """Pixels of the image per token of a stage's or an extra level's map."""
+        stride = 1
+        for i in range(min(level + 1, self.num_stages)):
+            stride *= self.arch.patch_strides[i] * self.arch.stride_q[i] ** self.arch.depths[i]
+        return stride * 2 ** max(level + 1 - self.num_stages, 0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract features.
+
+        Args:
+            x: (B, C_in, H, W) of a floating dtype and any memory format, H and W at least 16.
+
+        Returns:
+            For ``featmap`` one map (B, C_i, H_i, W_i) per entry of ``out_indices`` and extra level. For ``cls_token``
+            and ``avg_featmap`` the last element is (B, C) and the earlier ones are maps. For ``raw`` one sequence
+            (B, [1 +] H_i * W_i, C_i) per entry of ``out_indices``.
+
+        Raises:
+            ValueError: ``x`` has not four dimensions, another channel count, or is too small.
+            TypeError: ``x`` is no tensor of a floating dtype.
+        """
+        self._check_input(x)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            last = i == self.num_stages - 1
+            wanted = i in self.out_indices
+            return_cls = (self.out_type == 'raw' and wanted) or (self.out_type == 'cls_token' and last)
+            tokens, cls_token = stage(x, return_cls)  # (B, H, W, C), (B, 1, C)
+            x = tokens.permute(0, 3, 1, 2)
+            if self.out_type == 'raw' and wanted:
+                outs.append(_sequence(tokens, cls_token))
+            elif self.out_type == 'cls_token' and last:
+                # Through the sequence, as in the official code: the map's own parameters get a zero gradient, not
+                # none, and DDP finds no unused parameter.
+                outs.append(self.norm(_sequence(tokens, cls_token)[:, 0]))
+            elif self.out_type == 'avg_featmap' and last:
+                outs.append(self.norm(tokens).mean(dim=(1, 2)))
+            elif wanted:
+                outs.append(self._norm_map(i, x))
+        for level in range(self.num_stages, self.num_stages + self.num_extra_levels):
+            x = F.max_pool2d(x, 2, ceil_mode=True)
+            outs.append(self._norm_map(level, x))
+        return tuple(outs)
+
+    def _norm_map(self, level: int, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same, normed where ``out_norm_cfg`` asks for it."""
+        if not self.with_out_norm:
+            return x
+        norm = getattr(self, f'norm{level}')
+        if type(norm) is nn.LayerNorm:  # subclasses such as LN2d take (B, C, H, W)
+            return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return norm(x)
+
+    def _check_input(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise TypeError(f'CvT needs an image tensor (B, {self.in_channels}, H, W), got {type(x).__name__}')
+        if x.dim() != 4:
+            raise ValueError(f'CvT needs four dimensions (B, {self.in_channels}, H, W), got shape {tuple(x.shape)}')
+        if x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'CvT was built with in_channels={self.in_channels}, got an image of {x.shape[1]} channels'
+            )
+        if not x.is_floating_point():
+            raise TypeError(f'CvT needs a floating dtype, got {x.dtype}; normalise the image first')
+        if x.shape[2] < MIN_INPUT or x.shape[3] < MIN_INPUT:
+            raise ValueError(
+                f'CvT needs images of at least {MIN_INPUT}x{MIN_INPUT} pixels, got {x.shape[2]}x{x.shape[3]}'
+            )
+
+    def init_weights(self) -> None:
+        """Initialise as the official code does, then follow ``init_cfg``.
+
+        Linear weights and cls tokens: truncated normal of std 0.02; biases 0; norms 1 and 0; convolutions PyTorch's
+        default.
+        """
+        if not self.is_init:
+            self.apply(_init_module)
+        super().init_weights()
+
+    def train(self, mode: bool = True) -> CvT:
+        """Set the mode, but keep frozen stages, and with ``norm_eval`` the batch norms, in eval mode."""
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze_stages(self) -> None:
+        for stage in self.stages[: self.frozen_stages + 1]:
+            stage.eval()
+            stage.requires_grad_(False)
+
+
+def _sequence(tokens: Tensor, cls_token: Tensor | None) -> Tensor:
+    """(B, H, W, C) and (B, 1, C) -> (B, 1 + H * W, C)."""
+    tokens = tokens.flatten(1, 2)
+    return tokens if cls_token is None else torch.cat([cls_token, tokens], dim=1)
+
+
+def _norm_layer(norm_cfg: Mapping) -> partial[nn.Module]:
+    """A maker of norms from a number of channels."""
+    norm_cfg = dict(norm_cfg)
+    if norm_cfg.get('type') == 'SyncBN' and not torch.distributed.is_initialized():
+        warnings.warn('SyncBN needs a process group and there is none: CvT uses BN instead', stacklevel=3)
+        norm_cfg['type'] = 'BN'
+    return partial(_build_norm, norm_cfg)
+
+
+def _build_norm(norm_cfg: dict, channels: int) -> nn.Module:
+    return build_norm_layer(norm_cfg, channels)[1]
+
+
+def _act_layer(act_cfg: Mapping) -> partial[nn.Module]:
+    """A maker of activations; QuickGELU is ours, because mmcv has none."""
+    if act_cfg.get('type') == 'QuickGELU':
+        return partial(QuickGELU)
+    return partial(build_activation_layer, dict(act_cfg))
+
+
+def _init_module(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, (nn.LayerNorm, _BatchNorm)):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, CvTStage) and module.cls_token is not None:
+        trunc_normal_(module.cls_token, std=0.02)

@@ -1,0 +1,9 @@
+"""Building blocks of CvT in plain PyTorch; maps inside a stage are (B, H, W, C)."""
+
+from .activation import QuickGELU
+from .attention import ConvAttention
+from .block import CvTBlock, Mlp
+from .embed import ConvEmbed
+from .projection import AvgProjection, ConvProjection
+
+__all__ = ['AvgProjection', 'ConvAttention', 'ConvEmbed', 'ConvProjection', 'CvTBlock', 'Mlp', 'QuickGELU']
