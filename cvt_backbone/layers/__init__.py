@@ -5,5 +5,6 @@ from .attention import ConvAttention
 from .block import CvTBlock, Mlp
 from .embed import ConvEmbed
 from .projection import AvgProjection, ConvProjection
+from .stage import CvTStage
 
-__all__ = ['AvgProjection', 'ConvAttention', 'ConvEmbed', 'ConvProjection', 'CvTBlock', 'Mlp', 'QuickGELU']
+__all__ = ['AvgProjection', 'ConvAttention', 'ConvEmbed', 'ConvProjection', 'CvTBlock', 'CvTStage', 'Mlp', 'QuickGELU']

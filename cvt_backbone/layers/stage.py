@@ -1,0 +1,71 @@
+"""One stage of CvT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .block import CvTBlock
+from .checkpointing import checkpoint_module
+from .embed import ConvEmbed
+
+
+class CvTStage(nn.Module):
+    """Token embedding, then blocks (official ``VisionTransformer``).
+
+    Args:
+        in_channels: Channels of the incoming map.
+        embed_dims: Channels of the stage.
+        patch_size: Kernel side of the embedding.
+        patch_stride: Stride of the embedding.
+        patch_padding: Padding of the embedding.
+        drop_paths: Stochastic depth of each block; one block per entry.
+        cls_token: Whether the stage carries a cls token.
+        drop: Dropout rate of the tokens, the MLPs and the attention outputs.
+        with_cp: Compute blocks again in the backward pass instead of keeping their activations.
+        **block: Further settings of :class:`CvTBlock`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        *,
+        patch_size: int,
+        patch_stride: int,
+        patch_padding: int,
+        drop_paths: Sequence[float],
+        cls_token: bool = False,
+        with_cp: bool = False,
+        drop: float = 0.0,
+        **block: Any,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.patch_embed = ConvEmbed(in_channels, embed_dims, patch_size, patch_stride, patch_padding)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if cls_token else None
+        self.pos_drop = nn.Dropout(drop)
+        self.blocks = nn.ModuleList(CvTBlock(embed_dims, drop=drop, drop_path=rate, **block) for rate in drop_paths)
+
+    def forward(self, x: Tensor, return_cls: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Run the stage.
+
+        Args:
+            x: (B, C_in, H, W).
+            return_cls: Whether somebody reads the cls token.
+
+        Returns:
+            The map (B, H', W', C) and, where asked for, the cls token (B, 1, C), else None.
+        """
+        x = self.pos_drop(self.patch_embed(x))
+        cls_token = None if self.cls_token is None else self.pos_drop(self.cls_token.expand(len(x), -1, -1))
+        for i, block in enumerate(self.blocks):
+            update_cls = return_cls or i < len(self.blocks) - 1
+            if self.with_cp and torch.is_grad_enabled():
+                x, cls_token = checkpoint_module(block, x, cls_token, update_cls)
+            else:
+                x, cls_token = block(x, cls_token, update_cls)
+        return x, cls_token
