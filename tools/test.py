@@ -1,0 +1,53 @@
+"""Evaluate a checkpoint of a detector, a segmentor or a classifier; which one, the config's scope says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.runner import Runner
+
+
+def draw_into(cfg: Config, folder: str) -> None:
+    """Switch on the toolbox's visualization hook; each toolbox names the folder in its own place."""
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        raise InputError('--show-dir: the config has no default_hooks.visualization to draw with')
+    if cfg.default_scope == 'mmdet':
+        hook.update(draw=True, test_out_dir=folder)
+    elif cfg.default_scope == 'mmseg':
+        hook.update(draw=True, interval=1)
+        cfg.visualizer.save_dir = folder
+    else:
+        hook.update(enable=True, interval=1, out_dir=folder)
+
+
+def main() -> None:
+    """Read the config, check what it needs, evaluate."""
+    parser = make_parser(__doc__)
+    parser.add_argument('checkpoint', help='checkpoint of a training of this config')
+    parser.add_argument('--out', help='pickle file for the raw predictions (.pkl)')
+    parser.add_argument('--show-dir', help='folder for painted images; mmdet puts it below WORK_DIR/TIME_STAMP')
+    args = parse_args(parser)
+
+    cfg = load_config(args.config, args.cfg_options)
+    check_data(cfg, 'test')
+    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+        raise InputError(f'checkpoint: {args.checkpoint} does not exist')
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
+    check_work_dir(cfg, args.work_dir, args.config)
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    if args.show_dir:
+        draw_into(cfg, args.show_dir)
+    runner = Runner.from_cfg(cfg)
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    run(main)

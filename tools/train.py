@@ -1,0 +1,37 @@
+"""Train a detector, a segmentor or a classifier; which one, the config's scope says."""
+
+from __future__ import annotations
+
+from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
+from mmengine.runner import Runner
+
+
+def main() -> None:
+    """Read the config, check what it needs, train."""
+    parser = make_parser(__doc__)
+    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the lr to the batch size')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', help='go on from this checkpoint, or from the last one of the work dir'
+    )
+    args = parse_args(parser)
+
+    cfg = load_config(args.config, args.cfg_options)
+    check_data(cfg, 'train', 'val')
+    check_work_dir(cfg, args.work_dir, args.config)
+    cfg.launcher = args.launcher
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    run(main)
