@@ -1,0 +1,110 @@
+"""The checks that every tool makes before it starts work."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
+COCO = 'configs/det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py'
+
+
+@pytest.fixture(scope='module')
+def common():
+    spec = importlib.util.spec_from_file_location('common', ROOT / 'tools/common.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tool(name, *args, cwd=ROOT):
+    """Run a tool as a user does."""
+    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / name), *map(str, args)], cwd=cwd, env=env, capture_output=True, text=True
+    )
+
+
+def test_missing_config_names_the_nearest(common):
+    with pytest.raises(ValueError, match=r'mask-rcnn_cvt-31.* does not exist; did you mean .*mask-rcnn_cvt-13_fpn_1x'):
+        common.load_config(COCO.replace('cvt-13', 'cvt-31'))
+
+
+def test_config_without_a_model(common):
+    with pytest.raises(ValueError, match='has no model'):
+        common.load_config(str(ROOT / 'configs/_base_/schedules/adamw_1x.py'))
+
+
+def test_unknown_scope(common):
+    with pytest.raises(ValueError, match="default_scope must be one of mmdet, mmseg, mmpretrain, got 'mmpose'"):
+        common.import_toolbox('mmpose')
+
+
+@pytest.mark.parametrize(
+    ('missing', 'advice'),
+    [('mmcv._ext', 'without its compiled ops.*--no-build-isolation'), ('mmdet', r'pip install -e "\.\[onedl\]"')],
+)
+def test_missing_package_says_what_to_install(common, monkeypatch, missing, advice):
+    def fail(name):
+        raise ModuleNotFoundError(f'No module named {missing!r}', name=missing)
+
+    monkeypatch.setattr(common.importlib, 'import_module', fail)
+    with pytest.raises(ValueError, match=advice):
+        common.import_toolbox('mmdet')
+
+
+def test_data_root_moves_every_path_below_it(common):
+    cfg = common.load_config(str(ROOT / COCO), {'data_root': '/elsewhere/coco', 'train_dataloader.batch_size': 1})
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere/coco/'
+    assert cfg.val_evaluator.ann_file == '/elsewhere/coco/annotations/instances_val2017.json'
+    assert cfg.test_evaluator.ann_file == cfg.val_evaluator.ann_file
+    assert cfg.train_dataloader.batch_size == 1
+    assert 'data/coco' not in cfg._to_lazy_dict().__repr__()
+
+
+def test_data_root_without_one_in_the_config(common):
+    with pytest.raises(ValueError, match='no top-level data_root'):
+        common.move_data_root(Config({'model': {}}), '/elsewhere')
+
+
+def test_missing_data(common, tmp_path):
+    cfg = common.load_config(str(ROOT / DEMO), {'data_root': str(tmp_path / 'digits')})
+    with pytest.raises(ValueError, match=r'data_root: the train data.*digits.*python tools/make_digits\.py'):
+        common.check_data(cfg, 'train', 'val')
+    (tmp_path / 'digits').mkdir()
+    with pytest.raises(ValueError, match=r'lacks annotations/instances_train\.json'):
+        common.check_data(cfg, 'train', 'val')
+
+
+def test_work_dir(common, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = Config({})
+    common.check_work_dir(cfg, None, str(tmp_path / 'some_config.py'))
+    assert cfg.work_dir == 'work_dirs/some_config'
+    (tmp_path / 'file').touch()
+    with pytest.raises(ValueError, match='work_dir: cannot write into'):
+        common.check_work_dir(cfg, str(tmp_path / 'file' / 'below'), 'x.py')
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (('train.py', 'no_such_config.py'), 'config: no_such_config.py does not exist'),
+        (('train.py', COCO, '--cfg-options', 'data_root=/nowhere'), 'data_root: the train data'),
+        (('demo.py', '--cfg-options', 'data_root=/nowhere/digits'), 'make_digits.py'),
+        (('test.py', COCO, 'no.pth', '--cfg-options', 'data_root=/nowhere'), 'data_root: the test data'),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(args, message):
+    result = tool(*args)
+    assert result.returncode == 2, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert 'Traceback' not in result.stderr
