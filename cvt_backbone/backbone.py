@@ -168,9 +168,9 @@ class CvT(BaseModule):
             x: (B, C_in, H, W) of a floating dtype and any memory format, H and W at least 16.
 
         Returns:
-            For ``featmap`` one map (B, C_i, H_i, W_i) per entry of ``out_indices`` and extra level. For ``cls_token``
-            and ``avg_featmap`` the last element is (B, C) and the earlier ones are maps. For ``raw`` one sequence
-            (B, [1 +] H_i * W_i, C_i) per entry of ``out_indices``.
+            For ``featmap`` one contiguous map (B, C_i, H_i, W_i) per entry of ``out_indices`` and extra level. For
+            ``cls_token`` and ``avg_featmap`` the last element is (B, C) and the earlier ones are maps. For ``raw`` one
+            sequence (B, [1 +] H_i * W_i, C_i) per entry of ``out_indices``.
 
         Raises:
             ValueError: ``x`` has not four dimensions, another channel count, or is too small.
@@ -193,20 +193,21 @@ class CvT(BaseModule):
             elif self.out_type == 'avg_featmap' and last:
                 outs.append(self.norm(tokens).mean(dim=(1, 2)))
             elif wanted:
-                outs.append(self._norm_map(i, x))
+                outs.append(self._format_map(i, x))
         for level in range(self.num_stages, self.num_stages + self.num_extra_levels):
             x = F.max_pool2d(x, 2, ceil_mode=True)
-            outs.append(self._norm_map(level, x))
+            outs.append(self._format_map(level, x))
         return tuple(outs)
 
-    def _norm_map(self, level: int, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same, normed where ``out_norm_cfg`` asks for it."""
-        if not self.with_out_norm:
-            return x
-        norm = getattr(self, f'norm{level}')
-        if type(norm) is nn.LayerNorm:  # subclasses such as LN2d take (B, C, H, W)
-            return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return norm(x)
+    def _format_map(self, level: int, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same, normed where ``out_norm_cfg`` asks for it, contiguous."""
+        if self.with_out_norm:
+            norm = getattr(self, f'norm{level}')
+            channels_last = type(norm) is nn.LayerNorm  # subclasses such as LN2d take (B, C, H, W)
+            x = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if channels_last else norm(x)
+        # A channels-last map would make the neck's maps channels-last, which mmcv's RoIAlign reads as if contiguous:
+        # no error, wrong features.
+        return x.contiguous()
 
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):

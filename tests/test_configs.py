@@ -61,3 +61,18 @@ def test_the_1x_recipe():
     warmup, steps = cfg.param_scheduler
     assert (warmup.end, warmup.by_epoch, steps.milestones) == (1000, False, [8, 11])
     assert cfg.auto_scale_lr.base_batch_size == 16
+
+
+def test_roi_features_are_those_of_the_map():
+    """mmcv's RoIAlign reads channels-last memory as if contiguous; what CvT gives must not lead it there."""
+    from mmcv.ops import roi_align
+    from torchvision.ops import roi_align as torchvision_roi_align
+
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py')
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        maps = model.extract_feat(torch.rand(2, 3, 96, 128).to(memory_format=torch.channels_last))
+    rois = torch.tensor([[0, 4.0, 8.0, 60.0, 50.0], [1, 30.0, 20.0, 90.0, 80.0]])
+    ours = roi_align(maps[0], rois, 7, 1 / 4, 1, 'avg', True)
+    torch.testing.assert_close(ours, torchvision_roi_align(maps[0].contiguous(), rois, 7, 1 / 4, 1, aligned=True))
