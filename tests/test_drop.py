@@ -53,7 +53,7 @@ def test_one_draw_covers_map_and_token() -> None:
 
     kept = [scale > 0 for scale in scales]
     for scale, keep in zip(scales, kept, strict=True):
-        torch.testing.assert_close(scale, keep / (1 - RATE))
+        torch.testing.assert_close(scale, keep.double() / (1 - RATE))
         assert keep.double().mean().item() == pytest.approx(1 - RATE, abs=0.04)
         assert scale.mean().item() == pytest.approx(1, abs=0.05)  # the expectation is kept
     both = (kept[0] & kept[1]).double().mean().item()

@@ -9,10 +9,10 @@ custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
 num_classes = 10
 model = dict(
     backbone=dict(_delete_=True, type='CvT', arch='cvt-nano'),
-    neck=dict(in_channels=[32, 64, 128], out_channels=48, num_outs=3),
+    neck=dict(in_channels=[32, 64, 128], out_channels=64, num_outs=3),
     rpn_head=dict(
-        in_channels=48,
-        feat_channels=48,
+        in_channels=64,
+        feat_channels=64,
         # Digits are 16 to 63 pixels, and higher than wide.
         anchor_generator=dict(scales=[4, 5.6], ratios=[1.0, 1.7], strides=[4, 8, 16]),
     ),
@@ -20,12 +20,12 @@ model = dict(
         bbox_roi_extractor=dict(
             # one sample a bin: RoIAlign is the costliest step on a CPU
             roi_layer=dict(sampling_ratio=1),
-            out_channels=48,
+            out_channels=64,
             featmap_strides=[4, 8, 16],
         ),
-        bbox_head=dict(in_channels=48, fc_out_channels=256, num_classes=num_classes),
-        mask_roi_extractor=dict(out_channels=48, featmap_strides=[4, 8, 16]),
-        mask_head=dict(in_channels=48, conv_out_channels=48, num_convs=2, num_classes=num_classes),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=num_classes),
+        mask_roi_extractor=dict(out_channels=64, featmap_strides=[4, 8, 16]),
+        mask_head=dict(in_channels=64, conv_out_channels=64, num_convs=2, num_classes=num_classes),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
@@ -41,11 +41,13 @@ metainfo = dict(classes=tuple('0123456789'))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=True),
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=True),
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 train_dataloader = dict(
@@ -73,7 +75,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 8
+max_epochs = 6
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -81,7 +83,7 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys=dict(cls_token=dict(decay_mult=0.0))),
-    clip_grad=dict(max_norm=5.0),
+    clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),

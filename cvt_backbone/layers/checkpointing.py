@@ -15,7 +15,7 @@ def checkpoint_module(module: nn.Module, *args: Any) -> Any:
     """Call a module without keeping its activations; they are computed again in the backward pass.
 
     ``torch.utils.checkpoint`` runs the forward twice, and BatchNorm would move its running statistics twice. Here the
-    second run uses the batch's statistics but leaves the running ones alone.
+    second run moves a copy of them, which is thrown away.
 
     Args:
         module: What is called.
@@ -31,11 +31,12 @@ def checkpoint_module(module: nn.Module, *args: Any) -> Any:
 
 @contextmanager
 def _hold_running_statistics(module: nn.Module) -> Iterator[None]:
-    tracking = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for bn in tracking:
-        bn.track_running_stats = False
+    """Let batch norms move copies of their statistics, and put the originals back."""
+    originals = [(m, dict(m._buffers)) for m in module.modules() if isinstance(m, _BatchNorm)]
+    for bn, buffers in originals:
+        bn._buffers.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
     try:
         yield
     finally:
-        for bn in tracking:
-            bn.track_running_stats = True
+        for bn, buffers in originals:
+            bn._buffers.update(buffers)
