@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_activation_layer, build_norm_layer
+from mmengine.dist import is_distributed
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -260,7 +261,7 @@ def _sequence(tokens: Tensor, cls_token: Tensor | None) -> Tensor:
 def _norm_layer(norm_cfg: Mapping) -> partial[nn.Module]:
     """A maker of norms from a number of channels."""
     norm_cfg = dict(norm_cfg)
-    if norm_cfg.get('type') == 'SyncBN' and not torch.distributed.is_initialized():
+    if norm_cfg.get('type') == 'SyncBN' and not is_distributed():
         warnings.warn('SyncBN needs a process group and there is none: CvT uses BN instead', stacklevel=3)
         norm_cfg['type'] = 'BN'
     return partial(_build_norm, norm_cfg)

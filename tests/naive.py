@@ -59,9 +59,9 @@ def attention(
             cols = keys_of(left, window, width, k.shape[2], stride)
             wq = q[:, top : top + window, left : left + window]
             wk, wv = (torch.cat([c, t[:, rows][:, :, cols].flatten(1, 2)], 1) for c, t in ((cls_k, k), (cls_v, v)))
-            out[:, top : top + window, left : left + window] = attend(
-                wq.flatten(1, 2), wk, wv, attn.num_heads
-            ).view_as(wq)
+            out[:, top : top + window, left : left + window] = attend(wq.flatten(1, 2), wk, wv, attn.num_heads).view_as(
+                wq
+            )
     if cls_token is not None:
         all_k, all_v = torch.cat([cls_k, k.flatten(1, 2)], 1), torch.cat([cls_v, v.flatten(1, 2)], 1)
         cls_token = attn.proj(attend(attn.proj_q(cls_token), all_k, all_v, attn.num_heads))

@@ -108,7 +108,9 @@ def test_the_scale_is_of_the_stage() -> None:
         assert build_attention('official', num_heads).scale == DIM**-0.5
 
 
-@pytest.mark.parametrize(('q_size', 'stride', 'windows'), [(s, k, w) for s in range(1, 20) for k in (1, 2) for w in (4, 6)])
+@pytest.mark.parametrize(
+    ('q_size', 'stride', 'windows'), [(s, k, w) for s in range(1, 20) for k in (1, 2) for w in (4, 6)]
+)
 def test_cut_axis(q_size: int, stride: int, windows: int) -> None:
     kv_size = -(-q_size // stride)
     queries, keys = [], []
