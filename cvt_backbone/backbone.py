@@ -133,7 +133,7 @@ class CvT(BaseModule):
                 patch_size=arch.patch_sizes[i],
                 patch_stride=arch.patch_strides[i],
                 patch_padding=arch.patch_paddings[i],
-                drop_paths=torch.linspace(0, drop_path[i], arch.depths[i]).tolist(),
+                drop_paths=torch.linspace(0, drop_path[i], arch.depths[i], device='cpu').tolist(),
                 cls_token=arch.cls_token[i],
                 num_heads=arch.num_heads[i],
                 mlp_ratio=arch.mlp_ratios[i],

@@ -15,13 +15,14 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from common import check_data, check_work_dir, load_config, make_parser, parse_args, run
 from matplotlib.axes import Axes
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.table import Table
+
+from common import check_data, check_work_dir, load_config, make_parser, parse_args, run
 
 CONFIG = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
 METRICS = {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
+
+from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
 
 
 def draw_into(cfg: Config, folder: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
 from mmengine.runner import Runner
+
+from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+
 from test_common import DEMO, tool
 
 pytest.importorskip('sklearn')

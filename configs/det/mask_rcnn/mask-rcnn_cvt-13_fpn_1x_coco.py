@@ -6,7 +6,8 @@ _base_ = [
 ]
 custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
 
-# Weights: --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
+# From ImageNet weights: --cfg-options model.backbone.init_cfg.type=Pretrained \
+#     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
 model = dict(
     backbone=dict(_delete_=True, type='CvT', arch='cvt-13'),
     # three maps in (strides 4, 8, 16), five levels out (4 to 64)
