@@ -55,7 +55,7 @@ class History(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
         """Note the loss."""
-        self.losses.append(((runner.iter + 1) / len(runner.train_dataloader), float(outputs['loss'])))
+        self.losses.append(((runner.iter + 1) / len(runner.train_dataloader), outputs['loss'].item()))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Note the metrics."""
