@@ -115,19 +115,9 @@ class ConvAttention(nn.Module):
         for row in rows:
             strip = []
             for col in cols:
-                keys, values = (
-                    _prepend(
-                        cls,
-                        split_windows(
-                            t, (row.kv_start, row.count, row.kv_length), (col.kv_start, col.count, col.kv_length)
-                        ),
-                    )
-                    for cls, t in ((cls_k, k), (cls_v, v))
-                )
-                queries = split_windows(
-                    q, (row.q_start, row.count, row.q_length), (col.q_start, col.count, col.q_length)
-                )
-                out = self._attend(queries, keys, values)
+                keys = _prepend(cls_k, split_windows(k, row.kv, col.kv))
+                values = _prepend(cls_v, split_windows(v, row.kv, col.kv))
+                out = self._attend(split_windows(q, row.q, col.q), keys, values)
                 strip.append(merge_windows(out, len(q), (row.count, row.q_length), (col.count, col.q_length)))
             strips.append(torch.cat(strip, dim=2) if len(strip) > 1 else strip[0])
         return torch.cat(strips, dim=1) if len(strips) > 1 else strips[0]

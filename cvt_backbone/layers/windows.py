@@ -1,6 +1,6 @@
 """Pure functions that cut a (B, H, W, C) map into attention windows and lay windows back into a map.
 
-Queries and keys are cut together: a window of ``size`` query rows holds the key rows whose strided centre lies in it,
+Queries and keys are cut together: a window of query rows holds the key rows whose strided centre lies in it,
 and the last window takes what lies past the map's end. Windows of one shape are batched, so no mask is needed.
 """
 
@@ -19,6 +19,16 @@ class Run(NamedTuple):
     q_length: int
     kv_start: int
     kv_length: int
+
+    @property
+    def q(self) -> tuple[int, int, int]:
+        """Start, count and length of the query windows."""
+        return self.q_start, self.count, self.q_length
+
+    @property
+    def kv(self) -> tuple[int, int, int]:
+        """Start, count and length of the key windows."""
+        return self.kv_start, self.count, self.kv_length
 
 
 def cut_axis(q_size: int, kv_size: int, window: int, stride: int) -> list[Run]:
