@@ -90,15 +90,17 @@ class ConvAttention(nn.Module):
         if cls_token is not None:
             cls_k, cls_v = self.proj_k(cls_token), self.proj_v(cls_token)
 
-        all_k, all_v = _prepend(cls_k, k.flatten(1, 2)), _prepend(cls_v, v.flatten(1, 2))
+        read_cls = cls_token is not None and update_cls
+        if self.window_size is None or read_cls:
+            all_k, all_v = _prepend(cls_k, k.flatten(1, 2)), _prepend(cls_v, v.flatten(1, 2))
         if self.window_size is None:
             out = self._attend(q.flatten(1, 2), all_k, all_v).view_as(q)
         else:
             out = self._attend_windows(q, k, v, cls_k, cls_v)
-        if cls_token is None or not update_cls:
-            return self.proj_drop(self.proj(out)), None
-        cls_token = self._attend(self.proj_q(cls_token), all_k, all_v)
-        return self.proj_drop(self.proj(out)), self.proj_drop(self.proj(cls_token))
+        out = self.proj_drop(self.proj(out))
+        if not read_cls:
+            return out, None
+        return out, self.proj_drop(self.proj(self._attend(self.proj_q(cls_token), all_k, all_v)))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, Nq, C), (B, Nk, C), (B, Nk, C) -> (B, Nq, C)."""
