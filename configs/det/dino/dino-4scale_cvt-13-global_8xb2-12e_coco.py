@@ -1,0 +1,3 @@
+_base_ = './dino-4scale_cvt-13_8xb2-12e_coco.py'
+
+model = dict(backbone=dict(window_sizes=None))

@@ -1,0 +1,3 @@
+_base_ = './mask-rcnn_cvt-13_fpn_1x_coco.py'
+
+model = dict(backbone=dict(window_sizes=None))

@@ -1,0 +1,3 @@
+_base_ = './mask-rcnn_cvt-13_fpn_ms-crop-3x_coco.py'
+
+optim_wrapper = dict(type='AmpOptimWrapper')
