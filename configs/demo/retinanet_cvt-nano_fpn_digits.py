@@ -1,0 +1,28 @@
+# RetinaNet on the digits of tools/make_digits.py: boxes alone, on a CPU, from random weights.
+_base_ = [
+    'mmdet::_base_/models/retinanet_r50_fpn.py',
+    '../_base_/datasets/digits_detection.py',
+    '../_base_/schedules/adamw_digits.py',
+    'mmdet::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
+
+model = dict(
+    backbone=dict(_delete_=True, type='CvT', arch='cvt-nano'),
+    neck=dict(in_channels=[32, 64, 128], out_channels=64, start_level=0, num_outs=3),
+    bbox_head=dict(
+        num_classes=10,
+        in_channels=64,
+        stacked_convs=2,
+        feat_channels=64,
+        # Digits are 16 to 63 pixels, and higher than wide.
+        anchor_generator=dict(scales_per_octave=2, ratios=[1.0, 1.7], strides=[4, 8, 16]),
+    ),
+    test_cfg=dict(nms_pre=300, max_per_img=20),
+)
+
+randomness = dict(seed=0)
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='coco/bbox_mAP', rule='greater'),
+)
