@@ -78,13 +78,13 @@ _NON_NEGATIVE_INTS = ('patch_paddings', 'padding_q', 'padding_kv')
 _BOOLS = ('qkv_bias', 'cls_token')
 
 
-def get_arch(arch: str | Mapping) -> Arch:
+def get_arch(arch: str | Mapping | Arch) -> Arch:
     """Look up an architecture by name, or build one from a dict of per-stage settings.
 
     Args:
         arch: A name of :data:`ZOO` (case does not matter), or a dict with the keys ``embed_dims``, ``depths`` and
             ``num_heads`` and any of the other settings of :class:`Arch`, each a sequence of one value per stage.
-            Settings that are left out take the official values.
+            Settings that are left out take the official values. An :class:`Arch` is returned as it is.
 
     Returns:
         The validated architecture.
@@ -93,6 +93,8 @@ def get_arch(arch: str | Mapping) -> Arch:
         ValueError: Unknown name; missing or unknown key; lengths that differ; a value out of range.
         TypeError: ``arch`` is neither a name nor a dict; a value of the wrong type.
     """
+    if isinstance(arch, Arch):
+        return arch
     if isinstance(arch, str):
         if arch.lower() in ZOO:
             return ZOO[arch.lower()]

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .archs import get_arch
+from .archs import Arch, get_arch
 from .arguments import check_drop_path, check_int, check_out_indices, check_out_type, check_rate, check_windows
+from .checkpoints import is_pretrained, load_pretrained
 from .layers import CvTStage, QuickGELU
 
 MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token
@@ -53,8 +54,9 @@ class CvT(BaseModule):
         frozen_stages: Stages up to this one are in eval mode and get no gradient; -1 freezes none.
         norm_eval: Keep the batch norms in eval mode.
         with_cp: Gradient checkpointing of each block; exact under BatchNorm.
-        init_cfg: mmengine's initialisation config, for example ``dict(type='Pretrained', checkpoint=...)`` with an
-            official checkpoint as it is.
+        init_cfg: mmengine's initialisation config, for example ``dict(type='Pretrained', checkpoint=...)`` with a
+            checkpoint of any format that :func:`cvt_backbone.checkpoints.read` knows, as it is: a file, a folder or
+            an address. It is loaded whole or, with an error, not at all.
 
     Raises:
         ValueError: An argument out of range; the message says what is allowed.
@@ -74,7 +76,7 @@ class CvT(BaseModule):
 
     def __init__(
         self,
-        arch: str | Mapping = 'cvt-13',
+        arch: str | Mapping | Arch = 'cvt-13',
         in_channels: int = 3,
         out_indices: Sequence[int] = (0, 1, 2),
         out_type: str = 'featmap',
@@ -232,9 +234,17 @@ class CvT(BaseModule):
         Linear weights and cls tokens: truncated normal of std 0.02; biases 0; norms 1 and 0; convolutions PyTorch's
         default.
         """
-        if not self.is_init:
-            self.apply(_init_module)
+        if self.is_init:
+            super().init_weights()  # warns
+            return
+        self.apply(_init_module)
+        init_cfg = self.init_cfg
+        init_cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or []
+        self.init_cfg = [cfg for cfg in init_cfgs if not is_pretrained(cfg)]
         super().init_weights()
+        self.init_cfg = init_cfg
+        for cfg in filter(is_pretrained, init_cfgs):
+            load_pretrained(self, cfg['checkpoint'], cfg.get('prefix', ''))
 
     def train(self, mode: bool = True) -> CvT:
         """Set the mode, but keep frozen stages, and with ``norm_eval`` the batch norms, in eval mode."""

@@ -1,0 +1,166 @@
+"""From official names to the names of a target, and onto the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.init import trunc_normal_
+
+from . import formats
+from .checkpoint import Checkpoint
+from .errors import CheckpointError
+from .huggingface import config_of_arch
+
+TARGETS = {
+    'official': formats.MICROSOFT,
+    'backbone': formats.MICROSOFT,
+    'mmpretrain': formats.OPENMMLAB,
+    'huggingface': formats.HUGGINGFACE,
+}
+SUFFIXES = ('.pth', '.safetensors')
+
+
+def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
+    """Name a checkpoint's tensors as a target names them; the tensors are shared, not copied.
+
+    Args:
+        checkpoint: What :func:`read` returned.
+        to: ``official``; ``backbone``, for ``init_cfg``: official names without the head; ``mmpretrain``: an
+            ImageClassifier with LinearClsHead; ``huggingface``: CvtForImageClassification.
+
+    Returns:
+        Name -> tensor. The norms of ``out_norm_cfg`` have a place in ``backbone`` and ``mmpretrain`` only.
+
+    Raises:
+        CheckpointError: An unknown target, or one with a classifier for weights that have none.
+    """
+    if to not in TARGETS:
+        raise CheckpointError(f'to={to!r} is no target; choose one of {", ".join(TARGETS)}')
+    state = checkpoint.state
+    if to == 'backbone':
+        state = {name: tensor for name, tensor in state.items() if not name.startswith('head.')}
+    elif 'norm.weight' not in state or 'head.weight' not in state:
+        raise CheckpointError(
+            f'{to} is a classifier, but these weights ({checkpoint.format}) have no '
+            f'{"head" if "norm.weight" in state else "final norm and head"}; convert them to backbone'
+        )
+    if to == 'huggingface' and any(depth <= i for i, depth in enumerate(checkpoint.arch.depths)):
+        raise CheckpointError(
+            f'transformers cannot build depths={checkpoint.arch.depths}: its stage i needs more than i blocks'
+        )
+    if to in ('official', 'huggingface'):
+        state = {name: tensor for name, tensor in state.items() if name.startswith(('stage', 'norm.', 'head.'))}
+    return {TARGETS[to].from_official(name): tensor for name, tensor in state.items()}
+
+
+def adapt_in_channels(checkpoint: Checkpoint, in_channels: int) -> None:
+    """Fit the first convolution to images of other channels; changes the checkpoint.
+
+    One channel: the sum over the old kernels, which gives a grey image's answer to three equal channels. More: the
+    old kernels in turn, scaled by old over new, which keeps the size of the answer.
+    """
+    name = 'stage0.patch_embed.proj.weight'
+    weight = checkpoint.state[name].float()
+    old = weight.shape[1]
+    if in_channels == 1:
+        adapted = weight.sum(1, keepdim=True)
+    else:
+        adapted = weight[:, torch.arange(in_channels) % old] * (old / in_channels)
+    checkpoint.state[name] = adapted.to(checkpoint.state[name].dtype)
+
+
+def replace_head(checkpoint: Checkpoint, num_classes: int) -> None:
+    """Give the checkpoint a new head, initialised as the official code does; changes the checkpoint."""
+    norm = checkpoint.state.get('norm.weight')
+    if norm is None:
+        raise CheckpointError('a new head needs the final norm before it, which these weights lack')
+    weight = trunc_normal_(torch.empty(num_classes, len(norm)), std=0.02)
+    checkpoint.state['head.weight'] = weight.to(norm.dtype)
+    checkpoint.state['head.bias'] = torch.zeros(num_classes, dtype=norm.dtype)
+
+
+def write(checkpoint: Checkpoint, path: str | Path, to: str, force: bool = False) -> None:
+    """Convert and write, whole or not at all.
+
+    Args:
+        checkpoint: What :func:`read` returned.
+        path: A ``.pth`` or ``.safetensors``; for ``huggingface`` a folder.
+        to: See :func:`convert`.
+        force: Replace what is there.
+
+    Raises:
+        CheckpointError: The name does not fit the target, it exists, or it cannot be written.
+    """
+    path = Path(path)
+    check_target(path, to, force)
+    state = convert(checkpoint, to)
+    try:
+        with _replacing(path, folder=to == 'huggingface') as temporary:
+            if to == 'huggingface':
+                save_file(state, temporary / 'model.safetensors', metadata={'format': 'pt'})
+                config = config_of_arch(checkpoint.arch, checkpoint.in_channels, checkpoint.num_classes)
+                (temporary / 'config.json').write_text(json.dumps(config, indent=2) + '\n')
+            elif path.suffix == '.safetensors':
+                save_file(state, temporary, metadata={'format': 'pt', 'arch': checkpoint.arch_name})
+            elif to == 'official':
+                torch.save(state, temporary)
+            else:
+                torch.save({'meta': {'arch': checkpoint.arch_name}, 'state_dict': state}, temporary)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a disk is full
+        raise CheckpointError(f'{path} cannot be written: {error}; nothing was left there') from error
+
+
+def check_target(path: Path, to: str, force: bool) -> None:
+    """See that ``path`` suits the target and may be written, before any work is done.
+
+    Raises:
+        CheckpointError: It does not, or exists and ``force`` is not given.
+    """
+    if to == 'huggingface':
+        if path.suffix in SUFFIXES:
+            raise CheckpointError(
+                f'{path}: huggingface writes a folder (model.safetensors and config.json); give its name'
+            )
+        if path.is_file():
+            raise CheckpointError(f'{path} is a file, but huggingface writes a folder')
+    elif path.suffix not in SUFFIXES:
+        raise CheckpointError(f'{path} must end in {" or ".join(SUFFIXES)}')
+    elif path.is_dir():
+        raise CheckpointError(f'{path} is a folder, but {to} writes a file')
+    if path.exists() and not force:
+        raise CheckpointError(f'{path} exists; give --force (force=True) to replace it')
+    if not path.parent.is_dir():
+        raise CheckpointError(f'{path.parent} is no folder; make it first')
+
+
+def discard(path: Path) -> None:
+    """Remove a written target, file or folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@contextmanager
+def _replacing(path: Path, folder: bool) -> Iterator[Path]:
+    """A temporary place beside ``path`` that takes its name at the end, or vanishes after an error."""
+    work = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
+    try:
+        temporary = work / path.name
+        if folder:
+            temporary.mkdir()
+        yield temporary
+        if folder and path.exists():
+            os.replace(path, work / 'old')
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

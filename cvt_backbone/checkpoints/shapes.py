@@ -1,0 +1,56 @@
+"""The tensors that a CvT with a classifier has, computed from its architecture."""
+
+from __future__ import annotations
+
+from ..archs import ZOO, Arch
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def expected_shapes(arch: Arch, in_channels: int = 3, num_classes: int = 1000) -> Shapes:
+    """Official name -> shape of every tensor, ``num_batches_tracked`` left out."""
+    shapes: Shapes = {}
+
+    def add(name: str, *shape: int, bias: bool = True) -> None:
+        shapes[f'{name}.weight'] = shape
+        if bias:
+            shapes[f'{name}.bias'] = (shape[0],)
+
+    channels = in_channels
+    for i, (dim, depth) in enumerate(zip(arch.embed_dims, arch.depths, strict=True)):
+        stage = f'stage{i}'
+        if arch.cls_token[i]:
+            shapes[f'{stage}.cls_token'] = (1, 1, dim)
+        add(f'{stage}.patch_embed.proj', dim, channels, arch.patch_sizes[i], arch.patch_sizes[i])
+        add(f'{stage}.patch_embed.norm', dim)
+        hidden = int(dim * arch.mlp_ratios[i])
+        for j in range(depth):
+            block = f'{stage}.blocks.{j}'
+            add(f'{block}.norm1', dim)
+            for x in 'qkv':
+                if arch.proj_method[i] == 'dw_bn':
+                    conv = f'{block}.attn.conv_proj_{x}'
+                    add(f'{conv}.conv', dim, 1, arch.kernel_qkv[i], arch.kernel_qkv[i], bias=False)
+                    add(f'{conv}.bn', dim)
+                    shapes[f'{conv}.bn.running_mean'] = shapes[f'{conv}.bn.running_var'] = (dim,)
+                add(f'{block}.attn.proj_{x}', dim, dim, bias=arch.qkv_bias[i])
+            add(f'{block}.attn.proj', dim, dim)
+            add(f'{block}.norm2', dim)
+            add(f'{block}.mlp.fc1', hidden, dim)
+            add(f'{block}.mlp.fc2', dim, hidden)
+        channels = dim
+    add('norm', channels)
+    add('head', num_classes, channels)
+    return shapes
+
+
+def nearest_arch(shapes: Shapes) -> tuple[str, int]:
+    """The architecture of the zoo with the fewest tensors that differ, norm and head aside, and their number."""
+    in_channels = shapes.get('stage0.patch_embed.proj.weight', (0, 3))[1:2] or (3,)
+    found = {item for item in shapes.items() if item[0].startswith('stage')}
+
+    def distance(name: str) -> int:
+        expected = expected_shapes(ZOO[name], in_channels=in_channels[0])
+        return len(found ^ {item for item in expected.items() if item[0].startswith('stage')})
+
+    return min(((name, distance(name)) for name in ZOO), key=lambda pair: pair[1])

@@ -1,0 +1,92 @@
+"""Runs the source and the target of a conversion side by side, each in the library it is for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cvt_backbone import CvT
+from cvt_backbone.checkpoints import Checkpoint
+
+SIZE = 96  # pixels; six tokens a side in the last stage
+
+
+def largest_difference(checkpoint: Checkpoint, src: str, dst: Path, to: str) -> tuple[float | None, str]:
+    """The largest difference of logits, or of the last map where there is no head, over two random images.
+
+    Hugging Face files are run by transformers, mmpretrain files by mmpretrain, all others by CvT. Where transformers
+    takes part, both sides use its GELU.
+
+    Returns:
+        The difference and what was compared, or None and what is missing.
+    """
+    from_port = checkpoint.format == 'huggingface' and (Path(src) / 'config.json').is_file()
+    act_cfg = dict(type='GELU' if from_port or to == 'huggingface' else 'QuickGELU')
+    x = torch.randn(2, checkpoint.in_channels, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    head = _head(checkpoint)
+    try:
+        expected = _run_port(src, x) if from_port else _run(_own(checkpoint, checkpoint.state, act_cfg), head, x)
+        if to == 'huggingface':
+            found = _run_port(dst, x)
+        elif to == 'mmpretrain':
+            found = _run_mmpretrain(checkpoint, dst, act_cfg, x)
+        else:
+            state = load_file(dst) if dst.suffix == '.safetensors' else torch.load(dst, weights_only=True)
+            found = _run(_own(checkpoint, state.get('state_dict', state), act_cfg), head, x)
+    except ImportError as error:
+        return None, f'{error.name} is not installed'
+    what = f'{"logits" if head else "last map"}, {act_cfg["type"]}, {len(x)} images of {SIZE}x{SIZE}'
+    return (expected - found).abs().max().item(), what
+
+
+def _settings(checkpoint: Checkpoint) -> dict:
+    out_type = 'featmap'
+    if 'norm.weight' in checkpoint.state:
+        out_type = 'cls_token' if checkpoint.arch.cls_token[-1] else 'avg_featmap'
+    return dict(arch=checkpoint.arch, in_channels=checkpoint.in_channels, out_type=out_type)
+
+
+def _own(checkpoint: Checkpoint, state: dict[str, Tensor], act_cfg: dict) -> CvT:
+    model = CvT(**_settings(checkpoint), act_cfg=act_cfg)
+    model.load_state_dict({name: t for name, t in state.items() if name.startswith(('stage', 'norm.'))})
+    return model.eval()
+
+
+def _head(checkpoint: Checkpoint) -> nn.Module | None:
+    if checkpoint.num_classes is None:
+        return None
+    head = nn.Linear(checkpoint.state['head.weight'].shape[1], checkpoint.num_classes)
+    head.load_state_dict({key: checkpoint.state[f'head.{key}'] for key in ('weight', 'bias')})
+    return head
+
+
+def _run(model: CvT, head: nn.Module | None, x: Tensor) -> Tensor:
+    out = model(x)[-1]
+    return head(out) if head else out
+
+
+def _run_port(folder: str | Path, x: Tensor) -> Tensor:
+    from transformers import CvtForImageClassification, CvtModel
+
+    classifier = 'CvtForImageClassification' in json.loads((Path(folder) / 'config.json').read_text())['architectures']
+    if classifier:
+        return CvtForImageClassification.from_pretrained(folder).eval()(x).logits
+    return CvtModel.from_pretrained(folder).eval()(x).last_hidden_state
+
+
+def _run_mmpretrain(checkpoint: Checkpoint, path: Path, act_cfg: dict, x: Tensor) -> Tensor:
+    from mmengine.runner import load_state_dict
+    from mmpretrain.models import ImageClassifier
+
+    classes, channels = checkpoint.state['head.weight'].shape
+    model = ImageClassifier(
+        backbone=dict(type='CvT', **_settings(checkpoint), act_cfg=act_cfg),
+        head=dict(type='LinearClsHead', num_classes=classes, in_channels=channels),
+    )
+    state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, weights_only=True)['state_dict']
+    load_state_dict(model, state, strict=True)
+    return model.eval()(x)
