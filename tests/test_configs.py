@@ -1,61 +1,131 @@
-"""Every config that can be trained is built and takes one step."""
+"""Every config of a detector: what it promises, and that it trains and predicts."""
 
+import functools
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 mmdet = pytest.importorskip('mmdet')
 from mmdet.registry import MODELS  # noqa: E402
-from mmdet.testing import demo_mm_inputs  # noqa: E402
 
-CONFIGS = sorted((Path(__file__).parents[1] / 'configs').rglob('*.py'))
-DETECTORS = [p for p in CONFIGS if '_base_' not in p.parts]
+import trial  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
+DIGITS = [p for p in sorted((ROOT / 'configs/demo').glob('*.py')) if "'mmdet::" in p.read_text()]
+REAL_IMAGES = ROOT.parent / 'shared/data/coco128'
+
+each_config = pytest.mark.parametrize('path', COCO + DIGITS, ids=lambda p: p.stem)
+each_coco_config = pytest.mark.parametrize('path', COCO, ids=lambda p: p.stem)
 
 
-@pytest.mark.parametrize('path', DETECTORS, ids=lambda p: p.stem)
-def test_builds_trains_and_predicts(path):
-    cfg = Config.fromfile(path)
-    init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    classes = model.roi_head.bbox_head.num_classes
-    inputs = demo_mm_inputs(2, [[3, 96, 128], [3, 100, 120]], num_items=[2, 3], num_classes=classes, with_mask=True)
+@functools.cache
+def load(path):
+    return Config.fromfile(path)
 
-    model.train()
-    losses = model(**model.data_preprocessor(inputs, True), mode='loss')
-    loss, _ = model.parse_losses(losses)
-    assert torch.isfinite(loss)
-    loss.backward()
-    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert not without
 
-    model.eval()
+def find(stem):
+    return load(next(p for p in COCO if p.stem == stem))
+
+
+def settings_of(path):
+    """The model's settings as text: configs that share them share what is computed from them."""
+    return json.dumps(load(path).model.to_dict())
+
+
+@functools.cache
+def on_meta(model_settings):
+    """The model without the memory and the time of its weights."""
+    init_default_scope('mmdet')
+    with torch.device('meta'):
+        return MODELS.build(Config(json.loads(model_settings))._cfg_dict).eval()
+
+
+@functools.cache
+def step_and_predict(model_settings):
+    """The losses of one training step, the first of its predictions, and the size of the images."""
+    torch.manual_seed(0)
+    cfg = Config(dict(model=json.loads(model_settings), default_scope='mmdet'))
+    # DINO picks 900 of the places of all levels.
+    size = (256, 256) if cfg.model.type == 'DINO' else (96, 128)
+    model = trial.build_model(cfg, size)
+    batch = trial.random_batch(cfg, size)
+    losses = trial.take_step(model, batch)
+    predictions = trial.predict(model, batch)
+    assert len(predictions) == len(batch['inputs'])
+    return losses, predictions[0], size
+
+
+def prior_generator(model):
+    head = getattr(model, 'rpn_head', None) or getattr(model, 'bbox_head', None)
+    return getattr(head, 'prior_generator', None)
+
+
+@each_config
+def test_maps_have_the_strides_that_the_heads_expect(path):
+    model = on_meta(settings_of(path))
+    side = 512  # 4 places at stride 128
     with torch.no_grad():
-        results = model(**model.data_preprocessor(inputs, False), mode='predict')
-    assert len(results) == 2
-    assert results[0].pred_instances.masks.shape[1:] == (96, 128)
+        maps = model.extract_feat(torch.zeros(1, 3, side, side, device='meta'))
+    strides = [side // m.shape[-1] for m in maps]
+    if model.__class__.__name__ == 'Mask2Former':
+        assert strides == list(load(path).model.panoptic_head.strides) == [4, 8, 16, 32]
+        assert [m.shape[1] for m in maps] == list(load(path).model.panoptic_head.in_channels)
+    elif model.__class__.__name__ == 'DINO':
+        assert strides == [8, 16, 32, 64]
+    else:
+        assert [(s, s) for s in strides] == prior_generator(model).strides
+    if hasattr(model, 'roi_head'):
+        extractor = model.roi_head.bbox_roi_extractor
+        for level in extractor if isinstance(extractor, torch.nn.ModuleList) else [extractor]:
+            assert level.featmap_strides == strides[: len(level.featmap_strides)]
 
 
-@pytest.mark.parametrize('path', DETECTORS, ids=lambda p: p.stem)
+@each_config
 def test_optimiser_decays_no_norm_bias_or_cls_token(path):
     from mmengine.optim import build_optim_wrapper
 
-    cfg = Config.fromfile(path)
-    init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model)
-    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    decay = {id(p): group['weight_decay'] for group in groups for p in group['params']}
-    assert sum(len(group['params']) for group in groups) == len(list(model.parameters())) == len(decay)
+    model, settings = on_meta(settings_of(path)), load(path).optim_wrapper
+    # AMP groups parameters as fp32 does, but its wrapper wants a GPU.
+    groups = build_optim_wrapper(model, {**settings, 'type': 'OptimWrapper'}).optimizer.param_groups
+    rates = {id(p): (group['lr'], group['weight_decay']) for group in groups for p in group['params']}
+    assert sum(len(group['params']) for group in groups) == len(list(model.parameters())) == len(rates)
+    tenth = type(model).__name__ in ('DINO', 'Mask2Former')
+    embeddings = ('query_embed.', 'query_feat.', 'level_embed.') if type(model).__name__ == 'Mask2Former' else ()
     for name, p in model.named_parameters():
-        spared = p.dim() == 1 or name.endswith('cls_token')
-        assert decay[id(p)] == (0 if spared else cfg.optim_wrapper.optimizer.weight_decay), name
+        spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
+        lr = settings.optimizer.lr * (0.1 if tenth and name.startswith('backbone.') else 1)
+        expected = (lr, 0 if spared else settings.optimizer.weight_decay)
+        assert rates[id(p)] == pytest.approx(expected), name
+
+
+@each_coco_config
+def test_windows_except_in_the_global_variants(path):
+    expected = None if '-global_' in path.stem else (56, 28, None)
+    assert load(path).model.backbone.window_sizes == expected
+    assert load(path).model.backbone.get('init_cfg') is None, 'a config must work without a download'
+
+
+def test_each_family_has_a_global_variant_of_its_primitive():
+    for family in sorted({p.parent for p in COCO}):
+        variants = [p for p in COCO if p.parent == family and '-global_' in p.stem]
+        assert len(variants) == 1, family
+        primitive = load(variants[0].with_name(variants[0].name.replace('-global', ''))).to_dict()
+        variant = load(variants[0]).to_dict()
+        primitive['model']['backbone']['window_sizes'] = None
+        assert variant == primitive
 
 
 def test_the_1x_recipe():
-    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py')
+    cfg = find('mask-rcnn_cvt-13_fpn_1x_coco')
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)
     assert cfg.train_cfg.max_epochs == 12
     warmup, steps = cfg.param_scheduler
@@ -63,14 +133,105 @@ def test_the_1x_recipe():
     assert cfg.auto_scale_lr.base_batch_size == 16
 
 
+def test_the_3x_recipe_is_that_of_swin():
+    ours = find('mask-rcnn_cvt-13_fpn_ms-crop-3x_coco')
+    swin = Config.fromfile(
+        Path(mmdet.__file__).parent / '.mim/configs/swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py'
+    )
+    assert ours.train_dataloader.dataset.pipeline == swin.train_dataloader.dataset.pipeline
+    assert ours.param_scheduler == swin.param_scheduler
+    assert ours.train_cfg.max_epochs == swin.train_cfg.max_epochs == 36
+    assert ours.optim_wrapper.optimizer == swin.optim_wrapper.optimizer
+
+
+@each_coco_config
+def test_amp_variants_differ_from_their_base_in_the_wrapper_alone(path):
+    cfg = load(path).to_dict()
+    assert (cfg['optim_wrapper'].pop('type') == 'AmpOptimWrapper') == ('_amp-' in path.stem)
+    if '_amp-' in path.stem:
+        base = find(path.stem.replace('_amp-', '_')).to_dict()
+        del base['optim_wrapper']['type']
+        assert cfg == base
+
+
+@pytest.mark.parametrize('family', sorted({p.parent for p in COCO}), ids=lambda p: p.name)
+def test_metafile_lists_each_config_once(family):
+    models = yaml.safe_load((family / 'metafile.yml').read_text())['Models']
+    listed = {model['Config']: model for model in models}
+    assert len(listed) == len(models)
+    assert sorted(listed) == [p.relative_to(ROOT).as_posix() for p in COCO if p.parent == family]
+    for config, model in listed.items():
+        cfg, metadata = load(ROOT / config), model['Metadata']
+        assert model['Name'] == Path(config).stem
+        assert model['In Collection'] == 'CvT'
+        assert metadata['Batch Size'] == cfg.auto_scale_lr.base_batch_size
+        assert metadata.get('Epochs') == cfg.train_cfg.get('max_epochs')
+        assert metadata.get('Iterations') == cfg.train_cfg.get('max_iters')
+        assert 'Results' not in model, 'none was measured'
+
+
+def check_step_and_prediction(path):
+    losses, prediction, size = step_and_predict(settings_of(path))
+    assert losses['loss'] > 0
+    assert len(losses) > 1
+    if 'pred_panoptic_seg' in prediction:
+        assert prediction.pred_panoptic_seg.sem_seg.shape[-2:] == size
+    if 'pred_instances' in prediction:
+        assert prediction.pred_instances.bboxes.isfinite().all()
+        assert ('masks' in prediction.pred_instances) == ('mask' in path.stem)
+        if 'mask' in path.stem:
+            assert prediction.pred_instances.masks.shape[-2:] == size
+    assert 'pred_panoptic_seg' in prediction if 'panoptic' in path.stem else 'pred_instances' in prediction
+
+
+@pytest.mark.parametrize('path', DIGITS, ids=lambda p: p.stem)
+def test_digits_config_trains_and_predicts(path):
+    check_step_and_prediction(path)
+
+
+@pytest.mark.slow
+@each_coco_config
+def test_coco_config_trains_and_predicts(path):
+    check_step_and_prediction(path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason=f'{REAL_IMAGES} is not there')
+def test_retinanet_learns_from_real_images(tmp_path):
+    """Four images, eight iterations, evaluated by COCO's metric."""
+    small = '(320,200)'
+    options = [
+        f'data_root={REAL_IMAGES}',
+        'train_cfg.max_epochs=4',
+        'train_cfg.val_interval=4',
+        'train_dataloader.dataset.indices=4',
+        f'train_dataloader.dataset.pipeline.2.scale={small}',
+        'val_dataloader.dataset.indices=2',
+        f'val_dataloader.dataset.pipeline.1.scale={small}',
+        'param_scheduler.0.start_factor=1.0',
+        'default_hooks.logger.interval=1',
+        'log_processor.window_size=1',
+        'randomness.seed=0',
+    ]
+    config = 'configs/det/retinanet/retinanet_cvt-13_fpn_1x_coco.py'
+    command = [sys.executable, 'tools/train.py', config, '--work-dir', str(tmp_path), '--cfg-options', *options]
+    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    logged = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    losses = [entry['loss'] for entry in logged if 'loss' in entry]
+    assert len(losses) == 8
+    assert sum(losses[-2:]) < sum(losses[:2])
+    assert 0 <= logged[-1]['coco/bbox_mAP'] <= 1
+    assert (tmp_path / 'epoch_4.pth').is_file()
+
+
 def test_roi_features_are_those_of_the_map():
     """mmcv's RoIAlign reads channels-last memory as if contiguous; what CvT gives must not lead it there."""
     from mmcv.ops import roi_align
     from torchvision.ops import roi_align as torchvision_roi_align
 
-    init_default_scope('mmdet')
-    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py')
-    model = MODELS.build(cfg.model).eval()
+    model = trial.build_model(load(ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py')).eval()
     with torch.no_grad():
         maps = model.extract_feat(torch.rand(2, 3, 96, 128).to(memory_format=torch.channels_last))
     rois = torch.tensor([[0, 4.0, 8.0, 60.0, 50.0], [1, 30.0, 20.0, 90.0, 80.0]])

@@ -1,6 +1,6 @@
 # The parameter rule of DETR-like recipes with CvT: the backbone learns at a tenth of the lr.
-# A custom key takes a parameter out of every other rule. So `backbone` spares what adamw.py spares, and the longer keys,
-# which win over it, bring back the decay of the backbone's weights.
+# A custom key takes a parameter out of every other rule. So `backbone` spares what adamw.py spares, and the longer
+# keys, which win over it, bring back the decay of the backbone's weights.
 decayed = dict(lr_mult=0.1, decay_mult=1.0)
 backbone_tenth = dict(
     norm_decay_mult=0.0,
