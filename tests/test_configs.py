@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmengine
 import pytest
 import torch
 import yaml
@@ -25,6 +26,14 @@ REAL_IMAGES = ROOT.parent / 'shared/data/coco128'
 
 each_config = pytest.mark.parametrize('path', COCO + DIGITS, ids=lambda p: p.stem)
 each_coco_config = pytest.mark.parametrize('path', COCO, ids=lambda p: p.stem)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _metafiles_read_once():
+    """mmengine reads mmdet's hundred metafiles anew for each of its files that a config inherits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.utils.load', functools.cache(mmengine.load))
+        yield
 
 
 @functools.cache
