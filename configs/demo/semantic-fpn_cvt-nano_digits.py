@@ -1,0 +1,21 @@
+# Semantic FPN on the digits of tools/make_digits.py: minutes on two CPU cores, from random weights.
+_base_ = [
+    '../_base_/models/semantic-fpn_cvt-13.py',
+    '../_base_/datasets/digits_semantic.py',
+    '../_base_/schedules/adamw_digits.py',
+    '../_base_/default_runtime_seg.py',
+]
+
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=(160, 160)),
+    backbone=dict(arch='cvt-nano', window_sizes=None),
+    neck=dict(in_channels=[32, 64, 128], out_channels=64),
+    decode_head=dict(in_channels=[64, 64, 64], channels=64, num_classes=11, norm_cfg=norm_cfg),
+)
+log_processor = dict(by_epoch=True)
+randomness = dict(seed=0)
+default_hooks = dict(
+    logger=dict(interval=20, log_metric_by_epoch=True),
+    checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=1),
+)

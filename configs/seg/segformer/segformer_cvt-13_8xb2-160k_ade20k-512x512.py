@@ -1,0 +1,12 @@
+# 8 GPUs x 2 images = 16 per step, for which lr=6e-5 stands; for other sizes --auto-scale-lr.
+# From ImageNet weights: --cfg-options model.backbone.init_cfg.type=Pretrained \
+#     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
+_base_ = [
+    '../../_base_/models/segformer_cvt-13.py',
+    '../../_base_/datasets/ade20k.py',
+    '../../_base_/schedules/adamw_160k.py',
+    '../../_base_/default_runtime_seg.py',
+]
+
+model = dict(data_preprocessor=dict(size=_base_.crop_size))
+train_dataloader = dict(batch_size=2)

@@ -1,0 +1,11 @@
+# 8 GPUs x 4 images = 32 per step, for which lr=1e-4 stands; for other sizes --auto-scale-lr.
+# From ImageNet weights: --cfg-options model.backbone.init_cfg.type=Pretrained \
+#     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
+_base_ = [
+    '../../_base_/models/semantic-fpn_cvt-13.py',
+    '../../_base_/datasets/ade20k.py',
+    '../../_base_/schedules/adamw_80k.py',
+    '../../_base_/default_runtime_seg.py',
+]
+
+model = dict(data_preprocessor=dict(size=_base_.crop_size))
