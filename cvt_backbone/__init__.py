@@ -15,5 +15,6 @@ except ModuleNotFoundError as error:
 
 from .archs import ZOO, Arch
 from .backbone import CvT
+from .swap import swap_backbone
 
-__all__ = ['ZOO', 'Arch', 'CvT', '__version__']
+__all__ = ['ZOO', 'Arch', 'CvT', '__version__', 'swap_backbone']

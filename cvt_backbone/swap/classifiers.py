@@ -1,0 +1,43 @@
+"""Classifiers: CvT gives its cls token, and no stride matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mmengine.config import ConfigDict
+
+from ..archs import get_arch
+from .errors import SwapError
+
+
+def is_classifier(model: Mapping) -> bool:
+    """Whether one head reads one vector."""
+    return model.get('type', '').rpartition('.')[2] == 'ImageClassifier'
+
+
+def swap_classifier(model: dict, arch: str | Mapping, options: Mapping) -> list[str]:
+    """Put CvT, which pools by its cls token, in place of an image classifier's backbone and pooling, in place.
+
+    Args:
+        model: Config of the ``ImageClassifier``.
+        arch: Architecture of CvT.
+        options: Further arguments of CvT.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        SwapError: The neck does more than pool, or the head has no ``in_channels``.
+    """
+    description = get_arch(arch)
+    neck, head = model.get('neck'), model.get('head') or {}
+    if neck and neck.get('type', '').rpartition('.')[2] != 'GlobalAveragePooling':
+        raise SwapError(f'neck: {neck.get("type")} is not GlobalAveragePooling, which the cls token of CvT replaces')
+    if not isinstance(head.get('in_channels'), int):
+        raise SwapError(f'head: {head.get("type")} has no single in_channels to fit')
+    last = description.num_stages - 1
+    out_type = 'cls_token' if description.cls_token[last] else 'avg_featmap'
+    model['backbone'] = ConfigDict(type='CvT', arch=arch, out_indices=(last,), out_type=out_type, **options)
+    model['neck'] = None
+    head['in_channels'] = description.embed_dims[last]
+    return []

@@ -1,0 +1,186 @@
+"""What a backbone or neck really gives: built without weights, fed a blank image on the CPU, measured."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from .errors import SwapError
+
+IMAGE_SIZES = (256, 512)  # the first one a part accepts; some fixed pyramids shrink 256 pixels to nothing
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class Level:
+    """One map of a pyramid.
+
+    Attributes:
+        channels: Its channels.
+        stride: Pixels of the image per cell.
+    """
+
+    channels: int
+    stride: float
+
+    def __str__(self) -> str:
+        return f'{self.channels} channels at stride {self.stride:g}'
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a blank image became.
+
+    Attributes:
+        backbone: The backbone's maps.
+        seen: The maps that the heads get: the neck's, or the backbone's where there is no neck.
+        used: Positions of the backbone's maps on which ``seen`` depends.
+        image_size: Side of the square image.
+    """
+
+    backbone: tuple[Level, ...]
+    seen: tuple[Level, ...]
+    used: tuple[int, ...]
+    image_size: int
+
+
+@contextmanager
+def quiet_scope(scope: str) -> Iterator[None]:
+    """Build parts of a toolbox: its registry first, and neither warnings nor the caller's random state touched.
+
+    Raises:
+        SwapError: The toolbox is not installed.
+    """
+    try:
+        importlib.import_module(f'{scope}.models')
+    except ModuleNotFoundError as error:
+        raise SwapError(f'default_scope: {scope!r} cannot be imported ({error}); install it first') from error
+    with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
+
+
+def build_part(name: str, cfg: Any) -> nn.Module:
+    """Build a part of a model without weights.
+
+    Args:
+        name: What the part is in the config, for the message.
+        cfg: Its config; a list of necks becomes a sequence.
+
+    Raises:
+        SwapError: It cannot be built.
+    """
+    try:
+        return MODELS.build(without_weights(cfg))
+    except Exception as error:  # whatever a part's constructor raises; its words say more than ours
+        kind = cfg.get('type') if isinstance(cfg, Mapping) else [part.get('type') for part in cfg]
+        raise SwapError(f'{name}: {kind} cannot be built: {first_line(error)}') from error
+
+
+def first_line(error: Exception) -> str:
+    """The error in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def without_weights(cfg: Any) -> Any:
+    """A copy of a config in which nothing is loaded from a checkpoint or downloaded."""
+    cfg = copy.deepcopy(cfg)
+
+    def strip(part: Any) -> None:
+        if isinstance(part, dict):
+            if part.get('pretrained'):
+                part['pretrained'] = None if isinstance(part['pretrained'], str) else False
+            if part.get('init_cfg'):
+                part['init_cfg'] = None
+            for value in part.values():
+                strip(value)
+        elif isinstance(part, (list, tuple)):
+            for value in part:
+                strip(value)
+
+    strip(cfg)
+    return cfg
+
+
+def probe(model: Mapping, image_sizes: Sequence[int] = IMAGE_SIZES) -> Probe:
+    """Build backbone and neck of a model and run a blank image through them.
+
+    Args:
+        model: The config that has ``backbone`` and perhaps ``neck``.
+        image_sizes: Sides of the image; the first one that they take is used.
+
+    Returns:
+        What they give.
+
+    Raises:
+        SwapError: They cannot be built or run, or give something other than maps.
+    """
+    backbone = build_part('backbone', model['backbone'])
+    neck = build_part('neck', model['neck']) if model.get('neck') else None
+    for image_size in image_sizes:
+        try:
+            maps = _run_backbone(backbone, torch.zeros(BATCH, image_channels(model), image_size, image_size))
+            seen, used = (maps, range(len(maps))) if neck is None else _run_neck(neck, maps)
+        except SwapError as error:
+            failure = error
+            continue
+        backbone_levels, seen_levels = (
+            tuple(Level(m.shape[1], image_size / m.shape[2]) for m in pyramid) for pyramid in (maps, seen)
+        )
+        return Probe(backbone_levels, seen_levels, tuple(used), image_size)
+    raise failure
+
+
+def image_channels(model: Mapping) -> int:
+    """Channels of the image that a model's backbone takes."""
+    channels = model['backbone'].get('in_channels', 3)
+    return channels if isinstance(channels, int) else 3
+
+
+def _run_backbone(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
+    kind = type(backbone).__name__
+    try:
+        with torch.no_grad():
+            backbone.train()  # returns None in many backbones
+            training = backbone(image)
+            backbone.eval()
+            maps = backbone(image)
+    except Exception as error:  # whatever a part raises
+        raise SwapError(f'backbone: {kind} cannot be run on a blank image: {first_line(error)}') from error
+    training, maps = _check_maps('backbone', backbone, training), _check_maps('backbone', backbone, maps)
+    if [m.shape for m in training] != [m.shape for m in maps]:
+        raise SwapError(
+            f'backbone: {kind} gives other maps in training than at test, and the heads of this model are written for '
+            f'that'
+        )
+    return maps
+
+
+def _run_neck(neck: nn.Module, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], list[int]]:
+    inputs = [m.detach().requires_grad_() for m in maps]
+    neck.eval()
+    try:
+        outputs = neck(tuple(inputs))
+    except Exception as error:  # whatever a part raises
+        raise SwapError(f'neck: {type(neck).__name__} cannot be run on the maps: {first_line(error)}') from error
+    outputs = _check_maps('neck', neck, outputs)
+    gradients = torch.autograd.grad(sum(m.sum() for m in outputs), inputs, allow_unused=True)
+    return outputs, [i for i, gradient in enumerate(gradients) if gradient is not None]
+
+
+def _check_maps(name: str, part: nn.Module, maps: Any) -> tuple[Tensor, ...]:
+    maps = (maps,) if isinstance(maps, Tensor) else maps
+    if not isinstance(maps, (list, tuple)) or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
+        raise SwapError(f'{name}: {type(part).__name__} gives something other than a list of (B, C, H, W) maps')
+    if any(m.shape[0] != BATCH for m in maps):
+        raise SwapError(f'{name}: {type(part).__name__} gives {maps[0].shape[0] // BATCH} maps per image and level')
+    return tuple(maps)

@@ -1,0 +1,140 @@
+"""swap_backbone: the config of a model with CvT in place of its backbone."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from ..backbone import CvT
+from .classifiers import is_classifier, swap_classifier
+from .errors import SwapError
+from .heads import consumers, fit_heads, is_segmentor
+from .necks import fit_neck
+from .plan import Consumer, Plan, make_plan
+from .probe import Level, Probe, image_channels, probe, quiet_scope
+from .surroundings import add_import, drop_weights, find_owner, scope_of, settle_optimiser
+
+SET_BY_SWAP = ('out_indices', 'out_type', 'num_extra_levels', 'in_channels')
+
+
+def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None = None, **options: Any) -> Config:
+    """Put CvT in place of a model's backbone, and fit what depended on the old one.
+
+    The old backbone and neck are built without weights and fed a blank image, so that their strides are measured, not
+    guessed. Every map that a neck or head reads is replaced by CvT's map of the same stride, and what comes out of the
+    neck is compared before and after. Where the main head reads a dilated backbone's stride-8 map, CvT's last stage
+    keeps stride 8 (see :func:`cvt_backbone.swap.plan.make_plan`).
+
+    Args:
+        cfg: Config of a detector, a segmentor or a classifier; it is left as it is.
+        arch: Architecture of CvT.
+        optim: ``'adamw'`` puts in the recipe of ``configs/_base_/schedules/adamw.py``; None leaves the optimiser alone.
+        **options: Further arguments of CvT, such as ``window_sizes``, ``with_cp`` or ``init_cfg``.
+
+    Returns:
+        A new config. The old backbone's options and all pretrained weights are gone; the normalisation of images is
+        kept.
+
+    Raises:
+        SwapError: It cannot be done; the message names the component and the reason.
+        ValueError: ``arch``, ``optim`` or an option is out of range.
+        TypeError: ``arch`` or an option is of the wrong type.
+    """
+    taken = [name for name in SET_BY_SWAP if name in options]
+    if taken:
+        raise ValueError(f'{taken[0]} is settled by the swap; leave it out')
+    if optim not in (None, 'adamw'):
+        raise ValueError(f"optim must be None or 'adamw', got {optim!r}")
+    cfg = copy.deepcopy(cfg)
+    owner = find_owner(cfg)
+    with quiet_scope(scope_of(cfg)):
+        CvT(arch, **options)  # its own checks, before anything else is built
+        notes = (swap_classifier if is_classifier(owner) else _swap)(owner, arch, options)
+    drop_weights(cfg, owner)
+    notes = [*notes, *settle_optimiser(cfg, optim)]
+    add_import(cfg)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return cfg
+
+
+def measure(cfg: Config) -> Probe:
+    """Build the backbone and neck of a config without weights and measure their maps.
+
+    Args:
+        cfg: The config of a detector or segmentor.
+
+    Returns:
+        The maps of the backbone, and those that the heads get.
+
+    Raises:
+        SwapError: They cannot be built or run.
+    """
+    with quiet_scope(scope_of(cfg)):
+        return probe(find_owner(cfg))
+
+
+def _swap(model: dict, arch: str | Mapping, options: Mapping) -> list[str]:
+    """Swap in the part of a detector or segmentor that has the backbone, in place; returns notes."""
+    old = probe(model)
+    by_index = is_segmentor(model) and not model.get('neck')
+    plan = _plan(model, arch, old, by_index)
+    channels = image_channels(model)
+    model['backbone'] = ConfigDict(type='CvT', **{**plan.settings, **options})
+    if channels != 3:
+        model['backbone']['in_channels'] = channels
+
+    if by_index:
+        new = probe(model, (old.image_size,))
+        for (name, i), place in plan.places.items():
+            _check_stride(name, old.seen[i], new.seen[place])
+        fit_heads(model, old.seen, new.seen, plan.places)
+        return plan.notes
+
+    _place(model, old.backbone, plan)
+    new = probe(model, (old.image_size,))
+    if len(new.seen) != len(old.seen):
+        raise SwapError(f'neck: the heads would get {len(new.seen)} maps instead of {len(old.seen)}')
+    for before, after in zip(old.seen, new.seen, strict=True):
+        _check_stride('neck', before, after)
+    if new.seen != old.seen:
+        same = {(reader.name, i): i for reader in consumers(model, old.seen) for i in reader.indices}
+        fit_heads(model, old.seen, new.seen, same)
+    return plan.notes
+
+
+def _plan(model: Mapping, arch: str | Mapping, old: Probe, by_index: bool) -> Plan:
+    if by_index:
+        return make_plan(arch, old.backbone, consumers(model, old.backbone))
+    name = 'neck' if model.get('neck') else consumers(model, old.backbone)[0].name
+    try:
+        return make_plan(arch, old.backbone, [Consumer(name, tuple(range(len(old.backbone))))])
+    except SwapError:
+        if len(old.used) == len(old.backbone):
+            raise
+        return make_plan(arch, old.backbone, [Consumer(name, old.used)])  # a map that CvT has not is left alone
+
+
+def _place(model: dict, old: Sequence[Level], plan: Plan) -> None:
+    """Bring CvT's maps into the order of the old ones, and fit the neck if there is one, in place."""
+    places = {i: place for (_, i), place in plan.places.items()}
+    order = [places.get(i, 0) for i in range(len(old))]
+    in_order = order == list(range(len(plan.levels)))
+    necks = model.get('neck') or []
+    necks = list(necks) if isinstance(necks, (list, tuple)) else [necks]
+    if necks:
+        fit_neck(necks[0], old, [plan.levels[i] for i in order])
+        reads_last = isinstance(necks[0]['in_channels'], int) and order[-1] == len(plan.levels) - 1
+        in_order = in_order or reads_last
+    if not in_order:
+        necks = [ConfigDict(type='SelectLevels', indices=order), *necks]
+        model['neck'] = necks if len(necks) > 1 else necks[0]
+
+
+def _check_stride(name: str, before: Level, after: Level) -> None:
+    if before.stride != after.stride:
+        raise SwapError(f'{name}: a map would have stride {after.stride:g} instead of {before.stride:g}')
