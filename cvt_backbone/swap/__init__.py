@@ -2,6 +2,6 @@
 
 from .errors import SwapError
 from .select import SelectLevels
-from .swap import swap_backbone
+from .swap import measure, swap_backbone
 
-__all__ = ['SelectLevels', 'SwapError', 'swap_backbone']
+__all__ = ['SelectLevels', 'SwapError', 'measure', 'swap_backbone']

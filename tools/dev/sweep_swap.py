@@ -1,0 +1,216 @@
+"""Swap CvT into one config of every family that mmdet and mmseg ship, try each, and write the table of results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from datetime import date
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from mmengine.config import Config
+from rich.progress import track
+from swap_backbone import config_folder, read_config
+
+import trial
+from common import ROOT, InputError, run
+from cvt_backbone import swap_backbone
+from cvt_backbone.swap import SwapError
+
+ARCH = 'cvt-nano'
+SIZES = ((128, 128), (320, 320))  # the second where the first is too small for a model
+TIMEOUT = 300  # seconds per config
+MARK = 'RESULT '  # before the line of a child process that the parent reads
+# Data sets, weights and augmentations for models of other folders; classifiers of persons; trackers and video models.
+LEFT_OUT = (
+    *('_base_', 'albu_example', 'cityscapes', 'common', 'deepfashion', 'dsdl', 'instaboost', 'legacy_1.x', 'lvis'),
+    *('misc', 'objects365', 'openimages', 'pascal_voc', 'resnet_strikes_back', 'scratch', 'selfsup_pretrain'),
+    *('simple_copy_paste', 'strong_baselines', 'v3det', 'wider_face', 'reid'),
+    *('bytetrack', 'deepsort', 'mask2former_vis', 'masktrack_rcnn', 'ocsort', 'qdtrack', 'sort', 'strongsort'),
+)
+WORKS, REFUSED, FAILED, ORIGINAL = 'works', 'refused', 'fails', 'original does not run here'
+HEAD = """# swap_backbone over the families of mmdet and mmseg
+
+Measured {date} by `python tools/dev/sweep_swap.py`, {arch}, random weights and images, {machine}; {versions}.
+One config of each folder of configs (the shortest name, of ResNet-50 where there is one), {total} in all; left out are
+folders without a detector or segmentor of their own ({left_out}).
+
+A config works if the swapped model builds, a training loss is finite and reaches every trainable parameter that it
+reaches in the original, and a prediction comes back. It is refused if `swap_backbone` raises `SwapError`. Where the
+unchanged config cannot be built or run on this machine either, it counts neither way.
+
+| | configs | of {counted} that run unchanged |
+|---|---|---|
+{totals}
+
+| config | built | loss | predict | result |
+|---|---|---|---|---|
+"""
+
+
+def main() -> None:
+    """Try every config in a process of its own and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '-o', '--out', default=str(ROOT / 'docs/swap_sweep.md'), help='the table (default: %(default)s)'
+    )
+    parser.add_argument('--cache', default='work_dirs/swap_sweep.jsonl', help='results so far (default: %(default)s)')
+    parser.add_argument('--only', nargs='+', help='names to try (again)')
+    parser.add_argument('--one', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(MARK + json.dumps(try_config(args.one)))
+        return
+    names = family_configs()
+    unknown = sorted(set(args.only or ()) - set(names))
+    if unknown:
+        raise InputError(f'--only: {unknown[0]} is not among the {len(names)} configs of the sweep')
+    cache = Path(args.cache)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    done = read_cache(cache)
+    for name in track([n for n in names if n not in done or n in (args.only or ())], description='configs'):
+        done[name] = in_own_process(name)
+        with cache.open('a') as file:
+            file.write(json.dumps(done[name]) + '\n')
+    write_table(Path(args.out), [done[name] for name in names])
+
+
+def family_configs() -> list[str]:
+    """One config of every folder: ``TOOLBOX::FOLDER/FILE``."""
+    names = []
+    for scope in ('mmdet', 'mmseg'):
+        root = config_folder(scope)
+        for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name not in LEFT_OUT):
+            files = [p.name for p in folder.glob('*.py') if not p.stem.endswith('_tta')]
+            if files:
+                chosen = min(files, key=lambda name: ('r50' not in name, len(name), name))
+                names.append(f'{scope}::{folder.name}/{chosen}')
+    return names
+
+
+def read_cache(path: Path) -> dict[str, dict]:
+    """Results of earlier calls, the last one of each config."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {result['name']: result for result in map(json.loads, lines)}
+
+
+def in_own_process(name: str) -> dict[str, Any]:
+    """Try one config where it can neither hang nor crash the sweep."""
+    command = [sys.executable, str(Path(__file__).resolve()), '--one', name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return {'name': name, 'verdict': FAILED, 'reason': f'no answer within {TIMEOUT} s'}
+    for line in done.stdout.splitlines():
+        if line.startswith(MARK):
+            return json.loads(line[len(MARK) :])
+    last = (done.stderr.strip().splitlines() or [f'exit status {done.returncode}'])[-1]
+    return {'name': name, 'verdict': FAILED, 'reason': last[:200]}
+
+
+def try_config(name: str) -> dict[str, Any]:
+    """Swap, build, train one step, predict; where something stops, see whether the original gets further."""
+    torch.manual_seed(0)
+    warnings.simplefilter('ignore')
+    result: dict[str, Any] = {'name': name}
+    try:
+        cfg = read_config(name)
+    except InputError as error:
+        return {**result, 'verdict': ORIGINAL, 'reason': _line(error)}
+    try:
+        new = swap_backbone(cfg, ARCH)
+    except SwapError as error:
+        verdict, reason = REFUSED, _line(error)
+    else:
+        for size in SIZES:
+            reached, error = attempt(new, size, cfg)
+            if error is None:
+                break
+        result |= reached
+        if error is None:
+            return {**result, 'verdict': WORKS, 'reason': ''}
+        verdict, reason = FAILED, _line(error)
+    for size in SIZES:
+        reached, error = attempt(cfg, size, cfg)
+        if error is None:
+            return {**result, 'verdict': verdict, 'reason': reason}
+    return {**result, 'verdict': ORIGINAL, 'reason': _line(error), 'swap': f'{verdict}: {reason}'}
+
+
+def attempt(cfg: Config, size: tuple[int, int], original: Config) -> tuple[dict[str, bool], Exception | None]:
+    """How far a model gets: built, loss, predict; and what stopped it."""
+    reached: dict[str, bool] = {}
+    try:
+        model = trial.build_model(cfg, size)
+        reached['built'] = True
+        batch = trial.random_batch(cfg, size)
+        try:
+            trial.take_step(model, batch)
+        except trial.NoGradientError as error:
+            if set(error.names) - set(_without_gradient(original, size)):
+                raise
+        reached['loss'] = True
+        trial.predict(model, batch)
+        reached['predict'] = True
+    except Exception as error:  # whatever a model raises is what is measured here
+        return reached, error
+    return reached, None
+
+
+def _without_gradient(cfg: Config, size: tuple[int, int]) -> list[str]:
+    model = trial.build_model(cfg, size)
+    try:
+        trial.take_step(model, trial.random_batch(cfg, size))
+    except trial.NoGradientError as error:
+        return error.names
+    return []
+
+
+def _line(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or [''])[0]
+    return (text if isinstance(error, (SwapError, InputError)) else f'{type(error).__name__}: {text}')[:300]
+
+
+def write_table(out: Path, results: list[dict]) -> None:
+    """Write totals and one row per config, whole or not at all."""
+    counts = Counter(result['verdict'] for result in results)
+    counted = len(results) - counts[ORIGINAL]
+    rows = {
+        'works': counts[WORKS],
+        'refused, with the reason': counts[REFUSED],
+        'works or is refused': counts[WORKS] + counts[REFUSED],
+        'fails': counts[FAILED],
+    }
+    totals = [f'| {label} | {count} | {100 * count / counted:.1f} % |' for label, count in rows.items()]
+    totals.append(f'| {ORIGINAL} | {counts[ORIGINAL]} | |')
+    text = HEAD.format(
+        date=date.today(), arch=ARCH, machine=f'{platform.machine()} CPU', versions=_versions(), total=len(results),
+        left_out=', '.join(LEFT_OUT), counted=counted, totals='\n'.join(totals),
+    )  # fmt: skip
+    for result in results:
+        ticks = ' | '.join('yes' if result.get(key) else '' for key in ('built', 'loss', 'predict'))
+        reason = result['reason'].replace('|', '\\|')
+        text += f'| {result["name"]} | {ticks} | {result["verdict"]}{": " + reason if reason else ""} |\n'
+    part = out.with_name(f'.{out.name}.{os.getpid()}.part')
+    part.write_text(text)
+    os.replace(part, out)
+
+
+def _versions() -> str:
+    wanted = ('torch', 'onedl-mmcv', 'mmcv', 'onedl-mmdetection', 'mmdet', 'onedl-mmsegmentation', 'mmsegmentation')
+    found = {d.metadata['Name']: d.version for d in distributions()}
+    return ', '.join(f'{name} {found[name]}' for name in wanted if name in found)
+
+
+if __name__ == '__main__':
+    run(main)
