@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 
 from .archs import ZOO, Arch
 from .backbone import CvT
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .swap import swap_backbone
 
-__all__ = ['ZOO', 'Arch', 'CvT', '__version__', 'swap_backbone']
+__all__ = ['ZOO', 'Arch', 'CvT', 'LayerDecayOptimWrapperConstructor', '__version__', 'swap_backbone']

@@ -246,6 +246,26 @@ class CvT(BaseModule):
         for cfg in filter(is_pretrained, init_cfgs):
             load_pretrained(self, cfg['checkpoint'], cfg.get('prefix', ''))
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Number the layer of a parameter, for layer-wise lr decay (mmpretrain's convention).
+
+        Args:
+            param_name: Name of the parameter in the model that ``prefix`` belongs to.
+            prefix: What the names of the backbone's parameters start with there, for example ``backbone.``.
+
+        Returns:
+            The depth and the number of layers. Depth 0 is the first embedding, d the d-th block; later embeddings and
+            cls tokens have the depth of the block before them; the output norms and everything outside the backbone
+            have the last depth, number of layers - 1.
+        """
+        depths = self.arch.depths[: self.num_stages]
+        num_layers = sum(depths) + 2
+        stage, *parts = param_name.removeprefix(prefix).split('.')
+        if not param_name.startswith(prefix) or not stage.startswith('stage'):
+            return num_layers - 1, num_layers
+        before = sum(depths[: int(stage.removeprefix('stage'))])
+        return before + (int(parts[1]) + 1 if parts[0] == 'blocks' else 0), num_layers
+
     def train(self, mode: bool = True) -> CvT:
         """Set the mode, but keep frozen stages, and with ``norm_eval`` the batch norms, in eval mode."""
         super().train(mode)

@@ -161,7 +161,7 @@ def step_and_predict(model_settings):
     losses = trial.take_step(model, batch)
     predictions = trial.predict(model, batch)
     assert len(predictions) == len(batch['inputs'])
-    return losses, predictions[0]
+    return {name: float(loss) for name, loss in losses.items()}, predictions[0]  # floats hold no graph
 
 
 def check_step_and_prediction(path):

@@ -1,0 +1,94 @@
+"""Layer-wise decay of the learning rate, for any model with its backbone at ``.backbone``."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+PREFIX = 'backbone.'
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's constructor, after which the lr of each parameter falls with its distance from the head.
+
+    The lr that mmengine's rules give is multiplied by ``layer_decay_rate ** (num_layers - 1 - depth)``, the depth being
+    that of the backbone's ``get_layer_depth``: 0 for the first embedding, ``num_layers - 1`` for all that follows the
+    backbone, which keeps its lr. Weight decay is mmengine's.
+
+    Args:
+        optim_wrapper_cfg: As in mmengine; ``optimizer.lr`` is required.
+        paramwise_cfg: As in mmengine (``norm_decay_mult``, ``bias_decay_mult``, ``custom_keys``, ...), and
+            ``layer_decay_rate``, above 0 and at most 1.
+
+    Raises:
+        ValueError: ``layer_decay_rate`` or ``optimizer.lr`` is missing or out of range.
+        TypeError: On call: the model has no backbone at ``.backbone``, or one that does not number its layers.
+
+    Note:
+        The lr that mmengine logs per parameter (``paramwise_options``) is that before the decay.
+
+    Examples:
+        >>> optim_wrapper = dict(
+        ...     constructor='LayerDecayOptimWrapperConstructor',
+        ...     paramwise_cfg=dict(layer_decay_rate=0.8),
+        ... )
+    """
+
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        rate = self.paramwise_cfg.get('layer_decay_rate')
+        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate <= 1:
+            raise ValueError(f'paramwise_cfg.layer_decay_rate must be a number above 0 and at most 1, got {rate!r}')
+        if self.base_lr is None:
+            raise ValueError('optimizer.lr must be given: the layers of the backbone get fractions of it')
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
+        """Add the parameters of a module to the groups; called by mmengine for the model and then for its parts.
+
+        Args:
+            params: The parameter groups, extended in place.
+            module: The module.
+            prefix: Its name; empty for the model.
+            **kwargs: What mmengine hands down to the parts.
+
+        Raises:
+            TypeError: The model has no backbone that numbers its layers.
+        """
+        super().add_params(params, module, prefix, **kwargs)
+        if prefix == '':
+            self._decay(params, module)
+
+    def _decay(self, params: list[dict], model: nn.Module) -> None:
+        get_layer_depth = _layer_depths_of(model)
+        names = {id(param): name for name, param in model.named_parameters()}
+        rate, scales = self.paramwise_cfg['layer_decay_rate'], {}
+        for group in params:
+            (param,) = group['params']
+            depth, num_layers = get_layer_depth(names[id(param)], PREFIX)
+            scales[depth] = rate ** (num_layers - 1 - depth)
+            group['lr'] = group.get('lr', self.base_lr) * scales[depth]
+        table = ', '.join(f'{depth}: {scale:.3g}' for depth, scale in sorted(scales.items()))
+        print_log(f'layer decay {rate}: lr factors by depth {table}', logger='current')
+
+
+def _layer_depths_of(model: nn.Module) -> Any:
+    """The method that numbers the backbone's layers."""
+    backbone = getattr(model, 'backbone', None)
+    if backbone is None:
+        parts = ', '.join(name for name, _ in model.named_children()) or 'none'
+        raise TypeError(
+            f'LayerDecayOptimWrapperConstructor needs a model with its backbone at .backbone; '
+            f'{type(model).__name__} has the parts: {parts}'
+        )
+    if not hasattr(backbone, 'get_layer_depth'):
+        raise TypeError(
+            f'LayerDecayOptimWrapperConstructor needs a backbone with get_layer_depth, as CvT has; '
+            f'{type(backbone).__name__} has none'
+        )
+    return backbone.get_layer_depth
