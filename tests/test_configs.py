@@ -67,7 +67,8 @@ def step_and_predict(model_settings):
     size = (256, 256) if cfg.model.type == 'DINO' else (96, 128)
     model = trial.build_model(cfg, size)
     batch = trial.random_batch(cfg, size)
-    losses = trial.take_step(model, batch)
+    # Numbers, not tensors: the graph of a cached loss would keep the whole model and its gradients.
+    losses = {name: value.item() for name, value in trial.take_step(model, batch).items()}
     predictions = trial.predict(model, batch)
     assert len(predictions) == len(batch['inputs'])
     return losses, predictions[0], size
