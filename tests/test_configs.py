@@ -208,17 +208,18 @@ def test_coco_config_trains_and_predicts(path):
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason=f'{REAL_IMAGES} is not there')
 def test_retinanet_learns_from_real_images(tmp_path):
-    """Four images, eight iterations, evaluated by COCO's metric."""
+    """Four images, six iterations, evaluated by COCO's metric."""
     small = '(320,200)'
     options = [
         f'data_root={REAL_IMAGES}',
-        'train_cfg.max_epochs=4',
-        'train_cfg.val_interval=4',
+        'train_cfg.max_epochs=3',
+        'train_cfg.val_interval=3',
         'train_dataloader.dataset.indices=4',
         f'train_dataloader.dataset.pipeline.2.scale={small}',
         'val_dataloader.dataset.indices=2',
         f'val_dataloader.dataset.pipeline.1.scale={small}',
         'param_scheduler.0.start_factor=1.0',
+        'model.test_cfg.score_thr=0.0',  # so early no score is above 0.05, and of nothing there is no AP
         'default_hooks.logger.interval=1',
         'log_processor.window_size=1',
         'randomness.seed=0',
@@ -230,10 +231,10 @@ def test_retinanet_learns_from_real_images(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     logged = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     losses = [entry['loss'] for entry in logged if 'loss' in entry]
-    assert len(losses) == 8
-    assert sum(losses[-2:]) < sum(losses[:2])
+    assert len(losses) == 6
+    assert sum(losses[-2:]) < sum(losses[:2])  # an epoch is two iterations: the same four images
     assert 0 <= logged[-1]['coco/bbox_mAP'] <= 1
-    assert (tmp_path / 'epoch_4.pth').is_file()
+    assert (tmp_path / 'epoch_3.pth').is_file()
 
 
 def test_roi_features_are_those_of_the_map():
