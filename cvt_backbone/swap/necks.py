@@ -35,6 +35,8 @@ def fit_neck(neck: dict, old: Sequence[Level], new: Sequence[Level]) -> None:
         neck['in_channels'] = type(said)(after)
     elif not isinstance(said, int) and list(said) == before[::-1]:  # YOLOV3Neck reads from the deepest on
         neck['in_channels'] = type(said)(after[::-1])
+    elif not isinstance(said, int) and list(said) == before[-len(said) :]:  # CLRFPN reads the last ones
+        neck['in_channels'] = type(said)(after[-len(said) :])
     else:
         raise SwapError(f'neck: {kind} has in_channels={said}, but the old backbone gives {before}')
 

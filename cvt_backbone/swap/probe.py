@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from .errors import SwapError
 
-IMAGE_SIZES = (256, 512)  # the first one a part accepts; some fixed pyramids shrink 256 pixels to nothing
+IMAGE_SIZES = (128, 256, 512)  # pixels; coarse pyramids shrink the smaller ones to nothing
 BATCH = 2
+
+
+class _RunError(SwapError):
+    """A part that was built fails on a blank image, perhaps of this size only."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def probe(model: Mapping, image_sizes: Sequence[int] = IMAGE_SIZES) -> Probe:
 
     Args:
         model: The config that has ``backbone`` and perhaps ``neck``.
-        image_sizes: Sides of the image; the first one that they take is used.
+        image_sizes: Sides of the image; the first one of which every map has more than one cell is used.
 
     Returns:
         What they give.
@@ -130,9 +134,11 @@ def probe(model: Mapping, image_sizes: Sequence[int] = IMAGE_SIZES) -> Probe:
         try:
             maps = _run_backbone(backbone, torch.zeros(BATCH, image_channels(model), image_size, image_size))
             seen, used = (maps, range(len(maps))) if neck is None else _run_neck(neck, maps)
-        except SwapError as error:
+        except _RunError as error:
             failure = error
             continue
+        if image_size != image_sizes[-1] and any(m.shape[2] == 1 for m in (*maps, *seen)):
+            continue  # one cell does not tell its stride
         backbone_levels, seen_levels = (
             tuple(Level(m.shape[1], image_size / m.shape[2]) for m in pyramid) for pyramid in (maps, seen)
         )
@@ -155,7 +161,7 @@ def _run_backbone(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
             backbone.eval()
             maps = backbone(image)
     except Exception as error:  # whatever a part raises
-        raise SwapError(f'backbone: {kind} cannot be run on a blank image: {first_line(error)}') from error
+        raise _RunError(f'backbone: {kind} cannot be run on a blank image: {first_line(error)}') from error
     training, maps = _check_maps('backbone', backbone, training), _check_maps('backbone', backbone, maps)
     if [m.shape for m in training] != [m.shape for m in maps]:
         raise SwapError(
@@ -171,7 +177,7 @@ def _run_neck(neck: nn.Module, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ..
     try:
         outputs = neck(tuple(inputs))
     except Exception as error:  # whatever a part raises
-        raise SwapError(f'neck: {type(neck).__name__} cannot be run on the maps: {first_line(error)}') from error
+        raise _RunError(f'neck: {type(neck).__name__} cannot be run on the maps: {first_line(error)}') from error
     outputs = _check_maps('neck', neck, outputs)
     gradients = torch.autograd.grad(sum(m.sum() for m in outputs), inputs, allow_unused=True)
     return outputs, [i for i, gradient in enumerate(gradients) if gradient is not None]

@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import warnings
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import date
 from importlib.metadata import distributions
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,14 @@ from rich.progress import track
 from swap_backbone import config_folder, read_config
 
 import trial
-from common import ROOT, InputError, run
+from common import ROOT, InputError, import_toolbox, run
 from cvt_backbone import swap_backbone
 from cvt_backbone.swap import SwapError
 
 ARCH = 'cvt-nano'
 SIZES = ((128, 128), (320, 320))  # the second where the first is too small for a model
 TIMEOUT = 300  # seconds per config
-MARK = 'RESULT '  # before the line of a child process that the parent reads
+FORK = get_context('fork')
 # Data sets, weights and augmentations for models of other folders; classifiers of persons; trackers and video models.
 LEFT_OUT = (
     *('_base_', 'albu_example', 'cityscapes', 'common', 'deepfashion', 'dsdl', 'instaboost', 'legacy_1.x', 'lvis'),
@@ -66,15 +68,14 @@ def main() -> None:
     )
     parser.add_argument('--cache', default='work_dirs/swap_sweep.jsonl', help='results so far (default: %(default)s)')
     parser.add_argument('--only', nargs='+', help='names to try (again)')
-    parser.add_argument('--one', help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one:
-        print(MARK + json.dumps(try_config(args.one)))
-        return
     names = family_configs()
     unknown = sorted(set(args.only or ()) - set(names))
     if unknown:
         raise InputError(f'--only: {unknown[0]} is not among the {len(names)} configs of the sweep')
+    for scope in ('mmdet', 'mmseg'):
+        import_toolbox(scope)
+    torch.set_num_threads(1)  # a forked process cannot use its parent's threads
     cache = Path(args.cache)
     cache.parent.mkdir(parents=True, exist_ok=True)
     done = read_cache(cache)
@@ -105,17 +106,27 @@ def read_cache(path: Path) -> dict[str, dict]:
 
 
 def in_own_process(name: str) -> dict[str, Any]:
-    """Try one config where it can neither hang nor crash the sweep."""
-    command = [sys.executable, str(Path(__file__).resolve()), '--one', name]
+    """Try one config where it can neither hang nor crash the sweep, and where the toolboxes are imported already."""
+    receiver, sender = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_send_result, args=(sender, name))
+    process.start()
+    sender.close()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
+        if receiver.poll(TIMEOUT):
+            return receiver.recv()
         return {'name': name, 'verdict': FAILED, 'reason': f'no answer within {TIMEOUT} s'}
-    for line in done.stdout.splitlines():
-        if line.startswith(MARK):
-            return json.loads(line[len(MARK) :])
-    last = (done.stderr.strip().splitlines() or [f'exit status {done.returncode}'])[-1]
-    return {'name': name, 'verdict': FAILED, 'reason': last[:200]}
+    except EOFError:
+        process.join()
+        return {'name': name, 'verdict': FAILED, 'reason': f'the process died with exit code {process.exitcode}'}
+    finally:
+        process.kill()
+        process.join()
+
+
+def _send_result(sender: Connection, name: str) -> None:
+    with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        result = try_config(name)
+    sender.send(result)
 
 
 def try_config(name: str) -> dict[str, Any]:
