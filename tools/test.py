@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from launch import set_launcher
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
@@ -40,7 +41,7 @@ def main() -> None:
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
     check_work_dir(cfg, args.work_dir, args.config)
-    cfg.launcher = args.launcher
+    set_launcher(cfg, args.launcher)
     cfg.load_from = args.checkpoint
     if args.show_dir:
         draw_into(cfg, args.show_dir)

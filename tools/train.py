@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from launch import set_launcher
 from mmengine.runner import Runner
 
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
@@ -20,7 +21,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
     check_work_dir(cfg, args.work_dir, args.config)
-    cfg.launcher = args.launcher
+    set_launcher(cfg, args.launcher)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
