@@ -247,6 +247,29 @@ def test_optimiser() -> None:
         swap_backbone(cfg, ARCH, optim='sgd')
 
 
+def test_new_style_config(tmp_path: Path) -> None:
+    path = tmp_path / 'new_style.py'
+    path.write_text(
+        'from mmdet.models import FPN, RPN, ResNet\n'
+        "default_scope = 'mmdet'\n"
+        'model = dict(\n'
+        '    type=RPN, backbone=dict(type=ResNet, depth=18, base_channels=8),\n'
+        '    neck=dict(type=FPN, in_channels=[8, 16, 32, 64], out_channels=8, num_outs=4))\n'
+    )
+    new = swap_backbone(Config.fromfile(path, lazy_import=True), ARCH)
+    assert new.model.neck.in_channels == [8, 16, 24, 24]
+    assert "type='CvT'" in new.pretty_text
+
+
+def test_backbone_of_one_image_size() -> None:
+    head = {'type': 'FCNHead', 'in_channels': 8, 'in_index': 0, 'channels': 8}
+    vit = {'img_size': 96, 'patch_size': 16, 'embed_dims': 8, 'num_layers': 1, 'num_heads': 1, 'out_indices': [0]}
+    cfg = segmentor(head)
+    cfg.model.backbone = {'type': 'BEiT', **vit}
+    assert measure(cfg).image_size == 96
+    assert swap_backbone(cfg, ARCH).model.decode_head == {**head, 'in_channels': 24}
+
+
 def test_detector_inside_a_model() -> None:
     inner = detector(neck=fpn()).model
     cfg = Config({'default_scope': 'mmdet', 'model': {'type': 'SoftTeacher', 'detector': inner}})
@@ -342,6 +365,7 @@ def test_options_are_those_of_cvt() -> None:
         ((2, 4, 8, 16), 'neck: reads a map of stride 2; CvT has the strides 4, 8, 16 and, pooled, 32, 64'),
         ((16, 16, 16, 16), 'neck: reads 4 maps of stride 16, of which CvT has 1'),
         ((4, 8, 12), 'neck: reads a map of stride 12'),
+        ((4, 8, 14.2), r'neck: reads a map that is no whole fraction of the image .stride 14\.2'),
     ],
 )
 def test_strides_that_cvt_has_not(strides: tuple[int, ...], message: str) -> None:

@@ -155,6 +155,8 @@ def _candidates(name: str, stride: float, stage_strides: Sequence[int]) -> list[
     stages = [i for i, s in enumerate(stage_strides) if s == stride]
     if stages:
         return stages
+    if stride != int(stride):
+        raise SwapError(f'{name}: reads a map that is no whole fraction of the image (stride {stride:.1f})')
     level, reached = len(stage_strides), stage_strides[-1] * 2
     while reached < stride:
         level, reached = level + 1, reached * 2

@@ -115,12 +115,13 @@ def without_weights(cfg: Any) -> Any:
     return cfg
 
 
-def probe(model: Mapping, image_sizes: Sequence[int] = IMAGE_SIZES) -> Probe:
+def probe(model: Mapping, image_sizes: Sequence[int] = ()) -> Probe:
     """Build backbone and neck of a model and run a blank image through them.
 
     Args:
         model: The config that has ``backbone`` and perhaps ``neck``.
-        image_sizes: Sides of the image; the first one of which every map has more than one cell is used.
+        image_sizes: Sides of the image; the first one of which every map has more than one cell is used. By default
+            :data:`IMAGE_SIZES` and the one size for which a transformer's positions are made.
 
     Returns:
         What they give.
@@ -130,6 +131,9 @@ def probe(model: Mapping, image_sizes: Sequence[int] = IMAGE_SIZES) -> Probe:
     """
     backbone = build_part('backbone', model['backbone'])
     neck = build_part('neck', model['neck']) if model.get('neck') else None
+    if not image_sizes:
+        own = model['backbone'].get('img_size')
+        image_sizes = (*IMAGE_SIZES, own) if isinstance(own, int) else IMAGE_SIZES
     for image_size in image_sizes:
         try:
             maps = _run_backbone(backbone, torch.zeros(BATCH, image_channels(model), image_size, image_size))

@@ -49,7 +49,8 @@ def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None
         raise ValueError(f'{taken[0]} is settled by the swap; leave it out')
     if optim not in (None, 'adamw'):
         raise ValueError(f"optim must be None or 'adamw', got {optim!r}")
-    cfg = copy.deepcopy(cfg)
+    # A new-style config holds classes; its dict names them.
+    cfg = Config(copy.deepcopy(cfg.to_dict()), filename=cfg.filename)
     owner = find_owner(cfg)
     with quiet_scope(scope_of(cfg)):
         CvT(arch, **options)  # its own checks, before anything else is built

@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
+import sysconfig
 import warnings
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
@@ -188,7 +190,9 @@ def _without_gradient(cfg: Config, size: tuple[int, int]) -> list[str]:
 
 
 def _line(error: Exception) -> str:
+    """The error in one line, without addresses and without the folders of this machine."""
     text = (str(error).strip().splitlines() or [''])[0]
+    text = ' '.join(re.sub(r'https?://\S+', 'an address', text).replace(sysconfig.get_path('purelib'), '').split())
     return (text if isinstance(error, (SwapError, InputError)) else f'{type(error).__name__}: {text}')[:300]
 
 
