@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from launch import set_launcher
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
@@ -25,6 +26,11 @@ def main() -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise InputError(
+            '--amp: mixed precision needs a GPU and there is none; leave it out, or where the config asks for it '
+            'give --cfg-options optim_wrapper.type=OptimWrapper'
+        )
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
