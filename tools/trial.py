@@ -191,7 +191,8 @@ def _detection_sample(cfg: Config, index: int, size: tuple[int, int]) -> Any:
         bboxes=HorizontalBoxes(boxes), labels=torch.randint(0, things, (3,)), masks=BitmapMasks(masks, height, width)
     )
     sample.ignored_instances = InstanceData(bboxes=HorizontalBoxes(torch.zeros(0, 4)), labels=torch.zeros(0).long())
-    sample.proposals = InstanceData(bboxes=boxes.clone(), scores=torch.ones(3))
+    if 'rpn_head' not in cfg.model:  # Fast R-CNN; others would predict from these instead of their own
+        sample.proposals = InstanceData(bboxes=boxes.clone(), scores=torch.ones(3))
     seg_size = (round(height * scale), round(width * scale))
     sample.gt_sem_seg = PixelData(sem_seg=_label_map(semantic_classes, seg_size))
     return sample

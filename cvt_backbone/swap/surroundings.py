@@ -60,7 +60,8 @@ def drop_weights(cfg: Config, owner: dict) -> None:
     """Weights of the whole model go with those of its backbone."""
     for part in (cfg.model, owner):
         part.pop('pretrained', None)
-        if (part.get('init_cfg') or {}).get('type') == 'Pretrained':
+        init_cfg = part.get('init_cfg')
+        if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
             del part['init_cfg']
     if cfg.get('load_from'):
         cfg.load_from = None

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 
 from ..backbone import CvT
@@ -53,7 +54,8 @@ def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None
     cfg = Config(copy.deepcopy(cfg.to_dict()), filename=cfg.filename)
     owner = find_owner(cfg)
     with quiet_scope(scope_of(cfg)):
-        CvT(arch, **options)  # its own checks, before anything else is built
+        with torch.device('meta'):
+            CvT(arch, **options)  # its own checks, before anything else is built
         notes = (swap_classifier if is_classifier(owner) else _swap)(owner, arch, options)
     drop_weights(cfg, owner)
     notes = [*notes, *settle_optimiser(cfg, optim)]
