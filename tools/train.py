@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from launch import set_launcher
 from mmengine.device import get_device
 from mmengine.runner import Runner
@@ -36,6 +38,10 @@ def main() -> None:
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
     if args.resume:
+        if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).is_file():
+            raise InputError(
+                f'--resume: {args.resume} does not exist; without a name it takes the last of the work dir'
+            )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     Runner.from_cfg(cfg).train()

@@ -179,11 +179,17 @@ def test_amp_without_a_gpu_is_one_line(digits, tmp_path):
     assert message.startswith('error: --amp: ')
 
 
-def test_auto_scale_lr_without_a_base(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('--auto-scale-lr', '--cfg-options', 'auto_scale_lr={}'), r'no auto_scale_lr\.base_batch_size'),
+        (('--resume', 'no.pth'), r'--resume: no\.pth does not exist'),
+    ],
+)
+def test_options_that_cannot_be_met(arguments, message, tmp_path, monkeypatch):
     import train
 
     monkeypatch.setattr(train, 'check_data', lambda *_: None)
-    monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / SEGMENTOR), '--work-dir', str(tmp_path), '--auto-scale-lr',
-                                      '--cfg-options', 'auto_scale_lr={}'])  # fmt: skip
-    with pytest.raises(common.InputError, match=r'no auto_scale_lr\.base_batch_size'):
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / SEGMENTOR), '--work-dir', str(tmp_path), *arguments])
+    with pytest.raises(common.InputError, match=message):
         train.main()
