@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -33,6 +34,7 @@ from cvt_backbone.swap import SwapError
 
 ARCH = 'cvt-nano'
 SIZES = ((128, 128), (320, 320))  # the second where the first is too small for a model
+PROPOSALS = 100  # per image
 TIMEOUT = 300  # seconds per config
 FORK = get_context('fork')
 # Data sets, weights and augmentations for models of other folders; classifiers of persons; trackers and video models.
@@ -45,7 +47,9 @@ LEFT_OUT = (
 WORKS, REFUSED, FAILED, ORIGINAL = 'works', 'refused', 'fails', 'original does not run here'
 HEAD = """# swap_backbone over the families of mmdet and mmseg
 
-Measured {date} by `python tools/dev/sweep_swap.py`, {arch}, random weights and images, {machine}; {versions}.
+Measured {date} by `python tools/dev/sweep_swap.py`: {arch}, random weights and images of {side} pixels, at most
+{proposals} proposals, {machine}; {versions}.
+
 One config of each folder of configs (the shortest name, of ResNet-50 where there is one), {total} in all; left out are
 folders without a detector or segmentor of their own ({left_out}).
 
@@ -164,7 +168,7 @@ def attempt(cfg: Config, size: tuple[int, int], original: Config) -> tuple[dict[
     """How far a model gets: built, loss, predict; and what stopped it."""
     reached: dict[str, bool] = {}
     try:
-        model = trial.build_model(cfg, size)
+        model = trial.build_model(with_few_proposals(cfg), size)
         reached['built'] = True
         batch = trial.random_batch(cfg, size)
         try:
@@ -180,8 +184,18 @@ def attempt(cfg: Config, size: tuple[int, int], original: Config) -> tuple[dict[
     return reached, None
 
 
+def with_few_proposals(cfg: Config) -> Config:
+    """A copy in which no proposal network passes on more than :data:`PROPOSALS` boxes, to save time."""
+    cfg = copy.deepcopy(cfg)
+    for settings in (cfg.model.get('train_cfg') or {}, cfg.model.get('test_cfg') or {}):
+        for name in ('rpn_proposal', 'rpn'):
+            if (settings.get(name) or {}).get('max_per_img'):
+                settings[name].max_per_img = PROPOSALS
+    return cfg
+
+
 def _without_gradient(cfg: Config, size: tuple[int, int]) -> list[str]:
-    model = trial.build_model(cfg, size)
+    model = trial.build_model(with_few_proposals(cfg), size)
     try:
         trial.take_step(model, trial.random_batch(cfg, size))
     except trial.NoGradientError as error:
@@ -209,8 +223,9 @@ def write_table(out: Path, results: list[dict]) -> None:
     totals = [f'| {label} | {count} | {100 * count / counted:.1f} % |' for label, count in rows.items()]
     totals.append(f'| {ORIGINAL} | {counts[ORIGINAL]} | |')
     text = HEAD.format(
-        date=date.today(), arch=ARCH, machine=f'{platform.machine()} CPU', versions=_versions(), total=len(results),
-        left_out=', '.join(LEFT_OUT), counted=counted, totals='\n'.join(totals),
+        date=date.today(), arch=ARCH, side=' or '.join(str(size[0]) for size in SIZES), proposals=PROPOSALS,
+        machine=f'{platform.machine()} CPU', versions=_versions(), total=len(results), left_out=', '.join(LEFT_OUT),
+        counted=counted, totals='\n'.join(totals),
     )  # fmt: skip
     for result in results:
         ticks = ' | '.join('yes' if result.get(key) else '' for key in ('built', 'loss', 'predict'))
