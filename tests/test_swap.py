@@ -167,6 +167,8 @@ def test_segmentor_of_four_levels() -> None:
 def test_channels_tied_to_the_sum() -> None:
     head = {'type': 'FCNHead', 'in_channels': [8, 16, 32, 64], 'in_index': (0, 1, 2, 3), 'channels': 120}
     assert swap_backbone(segmentor(head), ARCH).model.decode_head.channels == 8 + 16 + 24 + 24
+    head = {'type': 'FCNHead', 'in_channels': 64, 'in_index': 3, 'channels': 64, 'num_convs': 0}
+    assert swap_backbone(segmentor(head), ARCH).model.decode_head.channels == 24
 
 
 def test_dilated_segmentor_keeps_stride_8() -> None:

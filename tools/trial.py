@@ -156,6 +156,12 @@ def _classes(model: dict, *names: str) -> list[int]:
     return [part[name] for part in _dicts(parts) for name in names if isinstance(part.get(name), int)]
 
 
+def _reads_masks(cfg: Config) -> bool:
+    """Whether the training data have instance masks; some assigners take another way where there are any."""
+    loaders = [part for part in _dicts(cfg.get('train_dataloader')) if 'Annotations' in str(part.get('type'))]
+    return not loaders or any(part.get('with_mask', 'Panoptic' in str(part['type'])) for part in loaders)
+
+
 def _label_map(classes: int, size: tuple[int, int]) -> Tensor:
     """(1, H, W) of labels in sixteen rectangles."""
     coarse = torch.randint(0, classes, (1, 1, 4, 4)).float()
@@ -187,9 +193,9 @@ def _detection_sample(cfg: Config, index: int, size: tuple[int, int]) -> Any:
         img_id=index, img_path='', img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), flip=False,
         flip_direction=None, border=(0, height, 0, width),
     ))  # fmt: skip
-    sample.gt_instances = InstanceData(
-        bboxes=HorizontalBoxes(boxes), labels=torch.randint(0, things, (3,)), masks=BitmapMasks(masks, height, width)
-    )
+    sample.gt_instances = InstanceData(bboxes=HorizontalBoxes(boxes), labels=torch.randint(0, things, (3,)))
+    if _reads_masks(cfg):
+        sample.gt_instances.masks = BitmapMasks(masks, height, width)
     sample.ignored_instances = InstanceData(bboxes=HorizontalBoxes(torch.zeros(0, 4)), labels=torch.zeros(0).long())
     if 'rpn_head' not in cfg.model:  # Fast R-CNN; others would predict from these instead of their own
         sample.proposals = InstanceData(bboxes=boxes.clone(), scores=torch.ones(3))

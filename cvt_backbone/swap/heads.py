@@ -108,6 +108,8 @@ def _fit_segmentor_head(
     said = head.get('in_channels')
     if isinstance(said, int) and before == [said]:
         head['in_channels'] = after[0]
+        if head.get('num_convs') == 0 and head.get('channels') == said:  # FCNHead classifies the map itself
+            head['channels'] = after[0]
         if 'in_index' in head or moved[0] != len(new) - 1:
             single = isinstance(head.get('in_index', -1), int)
             head['in_index'] = moved[0] if single else moved

@@ -102,6 +102,24 @@ def test_detection_data() -> None:
     assert set(semantic) == set(range(7))
 
 
+@pytest.mark.parametrize(
+    ('loader', 'has_masks'),
+    [
+        ({'type': 'LoadAnnotations', 'with_bbox': True}, False),
+        ({'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}, True),
+        ({'type': 'LoadPanopticAnnotations'}, True),
+    ],
+)
+@pytest.mark.parametrize('has_rpn', [True, False])
+def test_annotations_are_those_that_the_model_trains_on(loader: dict, has_masks: bool, has_rpn: bool) -> None:
+    pytest.importorskip('mmdet')
+    model = {'bbox_head': {'num_classes': 2}, **({'rpn_head': {}} if has_rpn else {})}
+    cfg = Config({'default_scope': 'mmdet', 'model': model, 'train_dataloader': {'pipeline': [loader]}})
+    sample = trial.random_batch(cfg)['data_samples'][0]
+    assert ('masks' in sample.gt_instances) == has_masks
+    assert ('proposals' in sample) != has_rpn  # Fast R-CNN needs them; others would predict from them
+
+
 def test_config_that_cannot_be_tried() -> None:
     with pytest.raises(InputError, match='there is no model to build'):
         trial.build_model(Config({'default_scope': 'mmdet'}))

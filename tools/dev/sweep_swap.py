@@ -44,6 +44,7 @@ LEFT_OUT = (
     *('simple_copy_paste', 'strong_baselines', 'v3det', 'wider_face', 'reid'),
     *('bytetrack', 'deepsort', 'mask2former_vis', 'masktrack_rcnn', 'ocsort', 'qdtrack', 'sort', 'strongsort'),
 )
+OF_OTHER_DATA = ('_tta', 'levir')  # test-time settings without a model; pairs of images
 WORKS, REFUSED, FAILED, ORIGINAL = 'works', 'refused', 'fails', 'original does not run here'
 HEAD = """# swap_backbone over the families of mmdet and mmseg
 
@@ -98,7 +99,7 @@ def family_configs() -> list[str]:
     for scope in ('mmdet', 'mmseg'):
         root = config_folder(scope)
         for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name not in LEFT_OUT):
-            files = [p.name for p in folder.glob('*.py') if not p.stem.endswith('_tta')]
+            files = [p.name for p in folder.glob('*.py') if not any(word in p.stem for word in OF_OTHER_DATA)]
             if files:
                 chosen = min(files, key=lambda name: ('r50' not in name, len(name), name))
                 names.append(f'{scope}::{folder.name}/{chosen}')
@@ -144,12 +145,14 @@ def try_config(name: str) -> dict[str, Any]:
         cfg = read_config(name)
     except InputError as error:
         return {**result, 'verdict': ORIGINAL, 'reason': _line(error)}
+    own = (cfg.model.get('backbone') or {}).get('img_size')
+    sizes = (*SIZES, (own, own)) if isinstance(own, int) else SIZES
     try:
         new = swap_backbone(cfg, ARCH)
     except SwapError as error:
         verdict, reason = REFUSED, _line(error)
     else:
-        for size in SIZES:
+        for size in sizes:
             reached, error = attempt(new, size, cfg)
             if error is None:
                 break
@@ -157,7 +160,7 @@ def try_config(name: str) -> dict[str, Any]:
         if error is None:
             return {**result, 'verdict': WORKS, 'reason': ''}
         verdict, reason = FAILED, _line(error)
-    for size in SIZES:
+    for size in sizes:
         reached, error = attempt(cfg, size, cfg)
         if error is None:
             return {**result, 'verdict': verdict, 'reason': reason}
@@ -177,7 +180,7 @@ def attempt(cfg: Config, size: tuple[int, int], original: Config) -> tuple[dict[
             if set(error.names) - set(_without_gradient(original, size)):
                 raise
         reached['loss'] = True
-        trial.predict(model, batch)
+        trial.predict(model, {key: value[:1] for key, value in batch.items()})  # one image, as in tests
         reached['predict'] = True
     except Exception as error:  # whatever a model raises is what is measured here
         return reached, error
