@@ -47,7 +47,7 @@ def build_model(cfg: Config, size: tuple[int, int] | None = None) -> nn.Module:
     import_toolbox(cfg.get('default_scope'))
     init_default_scope(cfg.default_scope)
     settings = deepcopy(cfg.model)  # a ConfigDict, whose attributes some models read
-    for part in _dicts(settings):
+    for part in dicts(settings):
         _drop_pretrained(part)
         if size and part.get('type') == 'BatchFixedSizePad':
             part['size'] = size
@@ -131,20 +131,20 @@ def predict(model: nn.Module, batch: dict[str, Any]) -> list:
         return list(model(**model.data_preprocessor(deepcopy(batch), training=False), mode='predict'))
 
 
-def _dicts(value: Any) -> Iterator[dict]:
+def dicts(value: Any) -> Iterator[dict]:
     """Each dict inside a config, outer ones first."""
     if isinstance(value, dict):
         yield value
         for item in list(value.values()):
-            yield from _dicts(item)
+            yield from dicts(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _dicts(item)
+            yield from dicts(item)
 
 
 def _drop_pretrained(part: dict) -> None:
     init = part.get('init_cfg')
-    if any(item.get('type') == 'Pretrained' for item in _dicts(init)):
+    if any(item.get('type') == 'Pretrained' for item in dicts(init)):
         part['init_cfg'] = None
     if isinstance(part.get('pretrained'), str):
         part['pretrained'] = None
@@ -153,12 +153,12 @@ def _drop_pretrained(part: dict) -> None:
 def _classes(model: dict, *names: str) -> list[int]:
     """The values of these settings in the model's parts, without those of proposal networks."""
     parts = {key: part for key, part in model.items() if key != 'rpn_head'}
-    return [part[name] for part in _dicts(parts) for name in names if isinstance(part.get(name), int)]
+    return [part[name] for part in dicts(parts) for name in names if isinstance(part.get(name), int)]
 
 
 def _reads_masks(cfg: Config) -> bool:
     """Whether the training data have instance masks; some assigners take another way where there are any."""
-    loaders = [part for part in _dicts(cfg.get('train_dataloader')) if 'Annotations' in str(part.get('type'))]
+    loaders = [part for part in dicts(cfg.get('train_dataloader')) if 'Annotations' in str(part.get('type'))]
     return not loaders or any(part.get('with_mask', 'Panoptic' in str(part['type'])) for part in loaders)
 
 
@@ -176,11 +176,9 @@ def _detection_sample(cfg: Config, index: int, size: tuple[int, int]) -> Any:
     height, width = size
     things = min(_classes(cfg.model, 'num_things_classes') or _classes(cfg.model, 'num_classes') or [1])
     stuff = max(_classes(cfg.model, 'num_stuff_classes') or [0])
-    semantic = [part['semantic_head'] for part in _dicts(cfg.model) if part.get('semantic_head')]
+    semantic = [part['semantic_head'] for part in dicts(cfg.model) if part.get('semantic_head')]
     semantic_classes = semantic[0].get('num_classes', things + stuff) if semantic else things + stuff
-    rescales = [
-        part['scale_factor'] for part in _dicts(cfg.get('train_dataloader')) if part.get('type') == 'SegRescale'
-    ]
+    rescales = [part['scale_factor'] for part in dicts(cfg.get('train_dataloader')) if part.get('type') == 'SegRescale']
     scale = rescales[0] if rescales else 1
 
     corner = torch.rand(3, 2) * 0.5

@@ -192,8 +192,9 @@ def with_few_proposals(cfg: Config) -> Config:
     cfg = copy.deepcopy(cfg)
     for settings in (cfg.model.get('train_cfg') or {}, cfg.model.get('test_cfg') or {}):
         for name in ('rpn_proposal', 'rpn'):
-            if (settings.get(name) or {}).get('max_per_img'):
-                settings[name].max_per_img = PROPOSALS
+            for rpn in trial.dicts(settings.get(name)):
+                if 'max_per_img' in rpn:
+                    rpn['max_per_img'] = PROPOSALS
     return cfg
 
 
