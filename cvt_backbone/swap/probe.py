@@ -131,9 +131,7 @@ def probe(model: Mapping, image_sizes: Sequence[int] = ()) -> Probe:
     """
     backbone = build_part('backbone', model['backbone'])
     neck = build_part('neck', model['neck']) if model.get('neck') else None
-    if not image_sizes:
-        own = model['backbone'].get('img_size')
-        image_sizes = (*IMAGE_SIZES, own) if isinstance(own, int) else IMAGE_SIZES
+    image_sizes = image_sizes or (*IMAGE_SIZES, *own_image_size(model))
     for image_size in image_sizes:
         try:
             maps = _run_backbone(backbone, torch.zeros(BATCH, image_channels(model), image_size, image_size))
@@ -148,6 +146,13 @@ def probe(model: Mapping, image_sizes: Sequence[int] = ()) -> Probe:
         )
         return Probe(backbone_levels, seen_levels, tuple(used), image_size)
     raise failure
+
+
+def own_image_size(model: Mapping) -> tuple[int, ...]:
+    """The side of the image for which a transformer's positions are made; nothing if the backbone names none."""
+    size = (model.get('backbone') or {}).get('img_size')
+    size = size[0] if isinstance(size, (list, tuple)) else size
+    return (size,) if isinstance(size, int) else ()
 
 
 def image_channels(model: Mapping) -> int:

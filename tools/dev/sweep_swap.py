@@ -31,9 +31,10 @@ import trial
 from common import ROOT, InputError, import_toolbox, run
 from cvt_backbone import swap_backbone
 from cvt_backbone.swap import SwapError
+from cvt_backbone.swap.probe import own_image_size
 
 ARCH = 'cvt-nano'
-SIZES = ((128, 128), (320, 320))  # the second where the first is too small for a model
+SIZES = ((128, 128), (320, 320))  # the second where the first is too small for a model; then the model's own
 PROPOSALS = 100  # per image
 TIMEOUT = 300  # seconds per config
 FORK = get_context('fork')
@@ -48,8 +49,8 @@ OF_OTHER_DATA = ('_tta', 'levir')  # test-time settings without a model; pairs o
 WORKS, REFUSED, FAILED, ORIGINAL = 'works', 'refused', 'fails', 'original does not run here'
 HEAD = """# swap_backbone over the families of mmdet and mmseg
 
-Measured {date} by `python tools/dev/sweep_swap.py`: {arch}, random weights and images of {side} pixels, at most
-{proposals} proposals, {machine}; {versions}.
+Measured {date} by `python tools/dev/sweep_swap.py`: {arch}, random weights and images of {side} pixels (or
+the one size a model takes), at most {proposals} proposals, {machine}; {versions}.
 
 One config of each folder of configs (the shortest name, of ResNet-50 where there is one), {total} in all; left out are
 folders without a detector or segmentor of their own ({left_out}).
@@ -145,8 +146,7 @@ def try_config(name: str) -> dict[str, Any]:
         cfg = read_config(name)
     except InputError as error:
         return {**result, 'verdict': ORIGINAL, 'reason': _line(error)}
-    own = (cfg.model.get('backbone') or {}).get('img_size')
-    sizes = (*SIZES, (own, own)) if isinstance(own, int) else SIZES
+    sizes = (*SIZES, *((side, side) for side in own_image_size(cfg.model)))
     try:
         new = swap_backbone(cfg, ARCH)
     except SwapError as error:
