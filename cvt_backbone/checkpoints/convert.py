@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.init import trunc_normal_
@@ -115,7 +116,7 @@ def write(checkpoint: Checkpoint, path: str | Path, to: str, force: bool = False
                 torch.save(state, temporary)
             else:
                 torch.save({'meta': {'arch': checkpoint.arch_name}, 'state_dict': state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a disk is full
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError where a disk is full
         raise CheckpointError(f'{path} cannot be written: {error}; nothing was left there') from error
 
 

@@ -47,7 +47,7 @@ def expected_shapes(arch: Arch, in_channels: int = 3, num_classes: int = 1000) -
 def nearest_arch(shapes: Shapes) -> tuple[str, int]:
     """The architecture of the zoo with the fewest tensors that differ, norm and head aside, and their number."""
     in_channels = shapes.get('stage0.patch_embed.proj.weight', (0, 3))[1:2] or (3,)
-    found = {item for item in shapes.items() if item[0].startswith('stage')}
+    found = {item for item in shapes.items() if item[0].startswith('stage') and not item[0].endswith('_tracked')}
 
     def distance(name: str) -> int:
         expected = expected_shapes(ZOO[name], in_channels=in_channels[0])
