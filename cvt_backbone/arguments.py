@@ -71,6 +71,19 @@ def check_drop_path(drop_path_rate: object, arch: Arch) -> tuple[float, ...]:
     return (*(0.0,) * (arch.num_stages - 1), check_rate('drop_path_rate', drop_path_rate))
 
 
+def check_with_cp(with_cp: object, num_stages: int) -> tuple[bool, ...]:
+    """Whether each of the built stages is checkpointed, from a bool for all or a sequence of stage indices."""
+    if isinstance(with_cp, bool):
+        return (with_cp,) * num_stages
+    if isinstance(with_cp, str) or not isinstance(with_cp, Sequence):
+        raise TypeError(f'with_cp must be True, False or a sequence of stage indices, got {with_cp!r}')
+    for index in with_cp:
+        check_int('each stage of with_cp', index, 0, num_stages - 1)
+    if len(set(with_cp)) != len(with_cp):
+        raise ValueError(f'with_cp names a stage more than once: {tuple(with_cp)}')
+    return tuple(stage in with_cp for stage in range(num_stages))
+
+
 def check_windows(window_sizes: object, arch: Arch) -> tuple[int | None, ...]:
     """Side of the attention window of each stage, None for global attention."""
     if window_sizes is None:

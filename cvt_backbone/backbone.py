@@ -18,7 +18,15 @@ from torch.nn.init import trunc_normal_
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .archs import Arch, get_arch
-from .arguments import check_drop_path, check_int, check_out_indices, check_out_type, check_rate, check_windows
+from .arguments import (
+    check_drop_path,
+    check_int,
+    check_out_indices,
+    check_out_type,
+    check_rate,
+    check_windows,
+    check_with_cp,
+)
 from .checkpoints import is_pretrained, load_pretrained
 from .layers import CvTStage, QuickGELU
 
@@ -53,7 +61,8 @@ class CvT(BaseModule):
         act_cfg: Activation of the MLPs.
         frozen_stages: Stages up to this one are in eval mode and get no gradient; -1 freezes none.
         norm_eval: Keep the batch norms in eval mode.
-        with_cp: Gradient checkpointing of each block; exact under BatchNorm.
+        with_cp: Gradient checkpointing of each block, exact under BatchNorm: of every stage (True), of none (False), or
+            of the stages whose indices are given.
         init_cfg: mmengine's initialisation config, for example ``dict(type='Pretrained', checkpoint=...)`` with a
             checkpoint of any format that :func:`cvt_backbone.checkpoints.read` knows, as it is: a file, a folder or
             an address. It is loaded whole or, with an error, not at all.
@@ -90,7 +99,7 @@ class CvT(BaseModule):
         act_cfg: Mapping = dict(type='QuickGELU'),
         frozen_stages: int = -1,
         norm_eval: bool = False,
-        with_cp: bool = False,
+        with_cp: bool | Sequence[int] = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -107,7 +116,7 @@ class CvT(BaseModule):
         self._build_stages(
             drop_path=check_drop_path(drop_path_rate, self.arch),
             windows=check_windows(window_sizes, self.arch),
-            with_cp=with_cp,
+            with_cp=check_with_cp(with_cp, self.num_stages),
             drop=check_rate('drop_rate', drop_rate),
             attn_drop=check_rate('attn_drop_rate', attn_drop_rate),
             norm_layer=_norm_layer(norm_cfg),
@@ -126,7 +135,9 @@ class CvT(BaseModule):
             self.norm = nn.LayerNorm(dims[-1])
         self._freeze_stages()
 
-    def _build_stages(self, drop_path: tuple[float, ...], windows: tuple[int | None, ...], **common: Any) -> None:
+    def _build_stages(
+        self, drop_path: tuple[float, ...], windows: tuple[int | None, ...], with_cp: tuple[bool, ...], **common: Any
+    ) -> None:
         arch, channels = self.arch, self.in_channels
         for i in range(self.num_stages):
             stage = CvTStage(
@@ -147,6 +158,7 @@ class CvT(BaseModule):
                 stride_q=arch.stride_q[i],
                 stride_kv=arch.stride_kv[i],
                 window_size=windows[i],
+                with_cp=with_cp[i],
                 **common,
             )
             self.add_module(f'stage{i}', stage)
