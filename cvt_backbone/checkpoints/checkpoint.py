@@ -19,7 +19,7 @@ from .errors import CheckpointError
 from .files import read_file
 from .huggingface import arch_of_config
 from .naming import Naming
-from .paddle import name_head, turn_linears
+from .paddle import name_head
 from .shapes import Shapes, expected_shapes, nearest_arch
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module', 'state_dict_ema', 'model_ema')
@@ -105,8 +105,6 @@ def read(
     tensors, averaged = _unwrap(content, path)
     tensors = _strip(tensors, prefix, path)
     name, state, strays, dropped = _translate(tensors, container)
-    if container == 'paddle':
-        turn_linears(state)
     if arch is None and config is not None and name == 'huggingface':
         arch = arch_of_config(config, path)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}

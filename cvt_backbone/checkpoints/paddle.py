@@ -93,7 +93,9 @@ class _Unpickler(pickle._Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.pdparams`` file under their names in the file, Linear weights still Paddle's way round.
+    """The tensors of a ``.pdparams`` file under their names in the file.
+
+    Linear weights, all that have two axes, are turned from Paddle's (in, out) to PyTorch's (out, in).
 
     Raises:
         CheckpointError: The file is damaged, or holds anything but arrays and plain containers.
@@ -114,16 +116,9 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             value = value[1]
         if not isinstance(key, str) or not isinstance(value, _Array) or not hasattr(value, 'value'):
             raise CheckpointError(f'{path}: the entry {key!r} is no array')
+        array = value.value.T if value.value.ndim == 2 else value.value
         # a copy, one at a time: arrays over a file's bytes cannot be written, and torch wants the native byte order
-        state[key] = torch.from_numpy(value.value.astype(value.value.dtype.newbyteorder('=')))
-    return state
-
-
-def turn_linears(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Turn Linear weights, all that have two axes, from Paddle's (in, out) to PyTorch's (out, in), one by one."""
-    for name in state:
-        if state[name].dim() == 2:
-            state[name] = state[name].t().contiguous()
+        state[key] = torch.from_numpy(np.array(array, array.dtype.newbyteorder('='), order='C'))
     return state
 
 

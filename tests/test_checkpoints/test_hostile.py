@@ -247,9 +247,10 @@ def test_memory_of_277_million_parameters(tmp_path):
     size = source.stat().st_size
     del state
     code = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from cvt_backbone.checkpoints import read, write
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) * 1024
 idle = peak()
 write(read(sys.argv[1]), sys.argv[2], 'backbone', force=True)
 print(peak() - idle)
