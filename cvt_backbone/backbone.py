@@ -28,6 +28,7 @@ from .arguments import (
     check_with_cp,
 )
 from .checkpoints import is_pretrained, load_pretrained
+from .deploy import deploy, fit_state
 from .layers import CvTStage, QuickGELU
 
 MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token
@@ -287,6 +288,20 @@ class CvT(BaseModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+    def switch_to_deploy(self) -> None:
+        """Fold the batch norms into the convolutions and drop what only training needs; see :mod:`.deploy`.
+
+        Training checkpoints loaded afterwards are folded, too.
+
+        Raises:
+            RuntimeError: The model is in train mode.
+        """
+        deploy(self)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        fit_state(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _freeze_stages(self) -> None:
         for stage in self.stages[: self.frozen_stages + 1]:
