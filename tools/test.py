@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launch import set_launcher
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
+from launch import set_launcher
 
 
 def draw_into(cfg: Config, folder: str) -> None:

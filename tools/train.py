@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launch import set_launcher
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
+from launch import set_launcher
 
 
 def main() -> None:

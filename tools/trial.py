@@ -113,7 +113,7 @@ def take_step(model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
     missing = [name for name, p in trainable if p.grad is None]
     if missing:
         raise NoGradientError(missing)
-    return dict(logged)
+    return {name: value.detach() for name, value in logged.items()}  # without the graph, which holds the model
 
 
 def predict(model: nn.Module, batch: dict[str, Any]) -> list:

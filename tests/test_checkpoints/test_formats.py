@@ -5,6 +5,11 @@ import json
 import pytest
 import torch
 from conftest import TINY
+from safetensors.torch import save_file
+
+from cvt_backbone import ZOO, CvT
+from cvt_backbone.checkpoints import CheckpointError, convert, read, write
+from cvt_backbone.checkpoints.shapes import expected_shapes
 from foreign import (
     Classifier,
     to_mmpretrain,
@@ -15,11 +20,6 @@ from foreign import (
     write_pdparams,
     write_torch,
 )
-from safetensors.torch import save_file
-
-from cvt_backbone import ZOO, CvT
-from cvt_backbone.checkpoints import CheckpointError, convert, read, write
-from cvt_backbone.checkpoints.shapes import expected_shapes
 
 NANO = 'cvt-nano'
 

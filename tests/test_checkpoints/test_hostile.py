@@ -11,10 +11,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from foreign import Classifier, to_passl, write_pdparams, write_torch
 from safetensors.torch import save_file
 
 from cvt_backbone.checkpoints import CheckpointError, read
+from foreign import Classifier, to_passl, write_pdparams, write_torch
 
 
 @pytest.fixture(scope='module')

@@ -7,6 +7,11 @@ import threading
 import pytest
 import torch
 from conftest import TINY
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from cvt_backbone import CvT
+from cvt_backbone.checkpoints import CheckpointError
 from foreign import (
     Classifier,
     to_mmpretrain,
@@ -16,11 +21,6 @@ from foreign import (
     write_pdparams,
     write_torch,
 )
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-
-from cvt_backbone import CvT
-from cvt_backbone.checkpoints import CheckpointError
 
 FORMATS = {
     'official': lambda path, state: write_torch(path, {'model': state}),

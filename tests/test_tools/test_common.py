@@ -31,8 +31,8 @@ def tool(name, *args, cwd=ROOT):
 
 
 def test_missing_config_names_the_nearest(common):
-    with pytest.raises(ValueError, match=r'mask-rcnn_cvt-31.* does not exist; did you mean .*mask-rcnn_cvt-13_fpn_1x'):
-        common.load_config(COCO.replace('cvt-13', 'cvt-31'))
+    with pytest.raises(ValueError, match=r'maskrcnn_cvt-13.* does not exist; did you mean .*mask-rcnn_cvt-13_fpn_1x'):
+        common.load_config(COCO.replace('mask-rcnn_', 'maskrcnn_'))
 
 
 def test_config_without_a_model(common):

@@ -4,13 +4,13 @@ import json
 import os
 import sys
 
-import convert_checkpoint
 import pytest
 import torch
 from conftest import TINY
-from foreign import Classifier, to_passl, write_pdparams, write_torch
 
+import convert_checkpoint
 from cvt_backbone.checkpoints import read
+from foreign import Classifier, to_passl, write_pdparams, write_torch
 
 ARCH = {**TINY, 'depths': (1, 2, 3)}
 

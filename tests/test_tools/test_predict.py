@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import predict
 import pytest
 import torch
 from mmengine import MODELS
@@ -17,6 +16,7 @@ from mmengine.structures import PixelData
 from PIL import Image
 
 import common
+import predict
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import swap_backbone
 from mmengine.config import Config
 
+import swap_backbone
 from common import InputError, run
 from cvt_backbone.swap import measure
 

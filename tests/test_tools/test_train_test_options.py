@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 
-import launch
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from mmengine.config import Config
 from PIL import Image
 
 import common
+import launch
 from test_common import ROOT, tool
 
 SEGMENTOR = 'configs/demo/semantic-fpn_cvt-nano_digits.py'

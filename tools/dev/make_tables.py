@@ -47,7 +47,7 @@ def zoo_table() -> str:
                 meta['Training Data'].replace('ImageNet-', '').replace(', ', ' → '),
                 f'{meta["Parameters"] / 1e6:.1f} M',
                 f'{meta["Crop Ratio"]}',
-                ' / '.join(f'{value:.2f}' for value in metrics.values()) or 'none',
+                ' / '.join(f'{value:.2f}' for value in metrics.values()) or 'not reported',
                 f'{meta["Paper Top 1 Accuracy"]}',
                 ', '.join(f'[{_host(link)}]({link})' for link in links if link),
                 f'[config]({model["Config"]})',

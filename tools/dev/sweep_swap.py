@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from mmengine.config import Config
 from rich.progress import track
-from swap_backbone import config_folder, read_config
 
 import trial
 from common import ROOT, InputError, import_toolbox, run
 from cvt_backbone import swap_backbone
 from cvt_backbone.swap import SwapError
 from cvt_backbone.swap.probe import own_image_size
+from swap_backbone import config_folder, read_config
 
 ARCH = 'cvt-nano'
 SIZES = ((128, 128), (320, 320))  # the second where the first is too small for a model; then the model's own
