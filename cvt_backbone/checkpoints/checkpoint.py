@@ -204,6 +204,8 @@ def _check_names(path: Path, shapes: Shapes, strays: list[str], expected: Shapes
     for title, names in (('stray', stray), ('missing', missing), ('of another shape', misshaped)):
         if names:
             lines.append(f'  {title} ({len(names)}): {_first_ten(names)}')
+    if any(key.endswith('.conv.bias') for key in stray):
+        lines.append('  It is a deployed checkpoint, its batch norms folded away; give the one it was made from.')
     lines.append(f'  The nearest architecture of the zoo is {nearest}, {distance} tensors away.')
     raise CheckpointError('\n'.join(lines))
 

@@ -39,7 +39,8 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
             ImageClassifier with LinearClsHead; ``huggingface``: CvtForImageClassification.
 
     Returns:
-        Name -> tensor. The norms of ``out_norm_cfg`` have a place in ``backbone`` and ``mmpretrain`` only.
+        Name -> tensor. The norms of ``out_norm_cfg`` have a place in ``backbone`` and ``mmpretrain`` only;
+        ``huggingface`` gets BatchNorm's counters, at zero, where the source has none (Paddle).
 
     Raises:
         CheckpointError: An unknown target, or one with a classifier for weights that have none.
@@ -60,6 +61,9 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
         )
     if to in ('official', 'huggingface'):
         state = {name: tensor for name, tensor in state.items() if name.startswith(('stage', 'norm.', 'head.'))}
+    if to == 'huggingface':  # transformers warns of new weights where BatchNorm's counters are missing
+        norms = [name.removesuffix('running_mean') for name in state if name.endswith('running_mean')]
+        state = {**{f'{norm}num_batches_tracked': torch.tensor(0) for norm in norms}, **state}
     return {TARGETS[to].from_official(name): tensor for name, tensor in state.items()}
 
 
@@ -143,6 +147,13 @@ def check_target(path: Path, to: str, force: bool) -> None:
         raise CheckpointError(f'{path.parent} is no folder; make it first')
 
 
+def _open_to_readers(path: Path) -> None:
+    """The permissions of any new file or folder; safetensors gives its files to their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
 def discard(path: Path) -> None:
     """Remove a written target, file or folder."""
     if path.is_dir():
@@ -160,6 +171,8 @@ def _replacing(path: Path, folder: bool) -> Iterator[Path]:
         if folder:
             temporary.mkdir()
         yield temporary
+        for file in [temporary, *temporary.glob('*')] if folder else [temporary]:
+            _open_to_readers(file)
         if folder and path.exists():
             os.replace(path, work / 'old')
         os.replace(temporary, path)

@@ -156,6 +156,12 @@ def test_there_and_back_to_the_bit(tmp_path, state, to, suffix):
     )
 
 
+def test_others_may_read_what_was_written(tmp_path, state):
+    write(read(write_torch(tmp_path / 'w.pth', state)), tmp_path / 'o.safetensors', 'official')
+    (tmp_path / 'plain').touch()
+    assert (tmp_path / 'o.safetensors').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
 def test_mmpretrain_target_loads_strictly(tmp_path, model, state):
     pytest.importorskip('mmpretrain')
     from mmengine.runner import load_checkpoint
@@ -216,6 +222,13 @@ class TestHuggingFace:
         with torch.no_grad():
             torch.testing.assert_close(port.eval()(x).logits, model(x), rtol=0, atol=1e-5)
         assert_same(read(tmp_path / 'folder').state, model.official())
+
+    def test_write_what_paddle_gave(self, tmp_path):
+        transformers = pytest.importorskip('transformers')
+        source = write_pdparams(tmp_path / 'w.pdparams', to_passl(Classifier(self.ARCH, 5).official()))
+        write(read(source, self.ARCH), tmp_path / 'folder', 'huggingface')
+        _, info = transformers.CvtForImageClassification.from_pretrained(tmp_path / 'folder', output_loading_info=True)
+        assert not any(info.values())
 
     def test_write_what_transformers_cannot_build(self, tmp_path, state):
         checkpoint = read(write_torch(tmp_path / 'w.pth', state))

@@ -196,6 +196,10 @@ CHANGES = {
         lambda s: {k: v.T if k.endswith('mlp.fc1.weight') else v for k, v in s.items()},
         r'of another shape \(4\)',
     ),
+    'deployed': (
+        lambda s: {k.replace('.bn.bias', '.conv.bias'): v for k, v in s.items()},
+        r'It is a deployed checkpoint, its batch norms folded away',
+    ),
     'another model': (lambda s: {'conv1.weight': torch.ones(64, 3, 7, 7)}, r'stray \(1\): conv1\.weight'),
 }
 
