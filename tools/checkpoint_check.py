@@ -79,9 +79,11 @@ def _run_port(folder: str | Path, x: Tensor) -> Tensor:
 
 
 def _run_mmpretrain(checkpoint: Checkpoint, path: Path, act_cfg: dict, x: Tensor) -> Tensor:
+    from mmengine.registry import init_default_scope
     from mmengine.runner import load_state_dict
     from mmpretrain.models import ImageClassifier
 
+    init_default_scope('mmpretrain')
     classes, channels = checkpoint.state['head.weight'].shape
     model = ImageClassifier(
         backbone=dict(type='CvT', **_settings(checkpoint), act_cfg=act_cfg),

@@ -164,9 +164,11 @@ def test_others_may_read_what_was_written(tmp_path, state):
 
 def test_mmpretrain_target_loads_strictly(tmp_path, model, state):
     pytest.importorskip('mmpretrain')
+    from mmengine.registry import init_default_scope
     from mmengine.runner import load_checkpoint
     from mmpretrain.models import ImageClassifier
 
+    init_default_scope('mmpretrain')
     write(read(write_torch(tmp_path / 'w.pth', state)), tmp_path / 'cls.pth', 'mmpretrain')
     classifier = ImageClassifier(
         backbone=dict(type='CvT', arch=NANO, out_type='cls_token'),
