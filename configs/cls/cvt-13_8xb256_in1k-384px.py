@@ -8,5 +8,5 @@ _base_ = [
 ]
 
 pretrained = 'work_dirs/cvt-13_8xb256_in1k/epoch_300.pth'
-model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=pretrained)), train_cfg=dict(augments=None))
+model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=pretrained)), train_cfg=None)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'))
