@@ -1,0 +1,141 @@
+"""Parameters and multiply-accumulates (MACs) of a config's model, part by part, attention counted."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import torch
+from mmengine import MODELS
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from common import InputError, import_toolbox, load_config, run
+
+SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 512), 'mmpretrain': (224, 224)}
+_DENSE_HEADS = ('rpn_head', 'bbox_head', 'mask_head', 'semantic_head', 'decode_head', 'head')
+
+
+class Row(NamedTuple):
+    """One part of a model; ``macs`` is None where they are not counted."""
+
+    name: str
+    parameters: int
+    macs: int | None
+
+
+def main() -> None:
+    """Count and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    defaults = ', '.join(f'{height} {width} for {scope}' for scope, (height, width) in SHAPES.items())
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'), help=f'image in pixels (default: {defaults})')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to change: KEY=VALUE')
+    args = parser.parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    height, width = args.shape or SHAPES[cfg.default_scope]
+    rows = count(cfg, (height, width))
+    print(f'{args.config}, one image of {height}x{width}\n')
+    print(format_table(rows))
+
+
+def count(cfg: Config, shape: tuple[int, int]) -> list[Row]:
+    """Count one forward pass of one image, on the meta device, which computes shapes only.
+
+    There attention is two matrix products. (Of the fused kernel for CPUs torch's counter knows nothing.)
+
+    Args:
+        cfg: A config of mmdet, mmseg or mmpretrain.
+        shape: Height and width of the image.
+
+    Returns:
+        The stages of the backbone, the backbone, the other parts, and ``total``, the sum of what is counted. The MACs
+        of a head that needs more than the features, such as proposals or queries, are not counted.
+
+    Raises:
+        InputError: The shape is too small for the model.
+    """
+    import_toolbox(cfg.get('default_scope'))
+    init_default_scope(cfg.default_scope)
+    if min(shape) < 1:
+        raise InputError(f'--shape: height and width must be at least 1, got {shape[0]} {shape[1]}')
+    model = _build(cfg.model).requires_grad_(False)
+    model.eval()
+    with torch.device('meta'):
+        features = torch.empty(1, 3, *shape)
+        rows = []
+        for name, part in model.named_children():
+            parameters, macs = _parameters(part), None
+            try:
+                if name in ('backbone', 'neck'):
+                    features, found = _call(part, features)
+                    macs = found['']
+                    if name == 'backbone':
+                        rows += [Row(f'backbone.{key}', _parameters(m), found.get(key, 0)) for key, m in _stages(part)]
+                elif name in _DENSE_HEADS and _takes_features_alone(part):
+                    macs = _call(part, features)[1]['']
+            except (RuntimeError, ValueError) as error:
+                raise InputError(f'--shape: {shape[0]}x{shape[1]} does not pass through {name}: {error}') from error
+            rows.append(Row(name, parameters, macs))
+    rows = [row for row in rows if row.parameters or row.macs]
+    return [*rows, Row('total', _parameters(model), sum(row.macs or 0 for row in rows if '.' not in row.name))]
+
+
+def format_table(rows: list[Row]) -> str:
+    """Lay the rows out as Markdown, in millions of parameters and 1e9 MACs."""
+    lines = ['| part | parameters (M) | MACs (G) |', '|---|---:|---:|']
+    for row in rows:
+        macs = 'not counted' if row.macs is None else f'{row.macs / 1e9:.3f}'
+        lines.append(f'| {row.name} | {row.parameters / 1e6:.3f} | {macs} |')
+    if any(row.macs is None for row in rows):
+        lines.append('\nNot counted: what needs more than the features (proposals, queries) or serves training only.')
+    return '\n'.join(lines)
+
+
+def _build(cfg: dict) -> nn.Module:
+    """The model on the meta device."""
+    try:
+        with torch.device('meta'):
+            return MODELS.build(deepcopy(cfg))
+    except RuntimeError:  # Some, such as mmdet's Swin, read numbers out of tensors while they are built.
+        return MODELS.build(deepcopy(cfg)).to('meta')
+
+
+def _call(part: nn.Module, inputs: Any) -> tuple[Any, dict[str, int]]:
+    """The output of a part, and the MACs of its modules; those of the part itself under the empty name."""
+    with FlopCounterMode(display=False) as counter:
+        outputs = part(inputs)
+    root = type(part).__name__
+    found = {name.removeprefix(root).lstrip('.'): ops for name, ops in counter.get_flop_counts().items()}
+    return outputs, {'': counter.get_total_flops() // 2} | {
+        name: sum(ops.values()) // 2 for name, ops in found.items() if name
+    }
+
+
+def _stages(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The children of a backbone that have parameters; those in a list one by one."""
+    for name, child in backbone.named_children():
+        parts = child.named_children() if isinstance(child, nn.ModuleList) else [('', child)]
+        for key, part in parts:
+            if _parameters(part):
+                yield f'{name}.{key}'.rstrip('.'), part
+
+
+def _takes_features_alone(head: nn.Module) -> bool:
+    if isinstance(head, nn.ModuleList):
+        return False
+    parameters = inspect.signature(head.forward).parameters.values()
+    return sum(p.default is p.empty for p in parameters) == 1
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+if __name__ == '__main__':
+    run(main)
