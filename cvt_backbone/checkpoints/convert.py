@@ -9,12 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.init import trunc_normal_
+from tqdm import tqdm
 
 from . import formats
 from .checkpoint import Checkpoint
@@ -116,10 +118,9 @@ def write(checkpoint: Checkpoint, path: str | Path, to: str, force: bool = False
                 (temporary / 'config.json').write_text(json.dumps(config, indent=2) + '\n')
             elif path.suffix == '.safetensors':
                 save_file(state, temporary, metadata={'format': 'pt', 'arch': checkpoint.arch_name})
-            elif to == 'official':
-                torch.save(state, temporary)
             else:
-                torch.save({'meta': {'arch': checkpoint.arch_name}, 'state_dict': state}, temporary)
+                content = {'meta': {'arch': checkpoint.arch_name}, 'state_dict': state}
+                _save(state if to == 'official' else content, temporary, sum(t.nbytes for t in state.values()))
     except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError where a disk is full
         raise CheckpointError(f'{path} cannot be written: {error}; nothing was left there') from error
 
@@ -145,6 +146,14 @@ def check_target(path: Path, to: str, force: bool) -> None:
         raise CheckpointError(f'{path} exists; give --force (force=True) to replace it')
     if not path.parent.is_dir():
         raise CheckpointError(f'{path.parent} is no folder; make it first')
+
+
+def _save(content: dict[str, Any], path: Path, size: int) -> None:
+    with (
+        path.open('wb') as file,
+        tqdm.wrapattr(file, 'write', size, desc='writing', unit='B', unit_scale=True, delay=2, leave=False) as watched,
+    ):
+        torch.save(content, watched)
 
 
 def _open_to_readers(path: Path) -> None:

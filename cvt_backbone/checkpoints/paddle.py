@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from .errors import CheckpointError
 
@@ -101,8 +102,14 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is damaged, or holds anything but arrays and plain containers.
     """
     try:
-        with path.open('rb') as file:
-            content = _Unpickler(file).load()
+        size = path.stat().st_size
+        with (
+            path.open('rb') as file,
+            tqdm.wrapattr(
+                file, 'read', size, desc='reading', unit='B', unit_scale=True, delay=2, leave=False
+            ) as watched,
+        ):
+            content = _Unpickler(watched).load()
     except Exception as error:  # a damaged pickle may raise anything
         reason = str(error) or type(error).__name__
         raise CheckpointError(f'{path} cannot be read as a pickle of numpy arrays: {reason}') from error
