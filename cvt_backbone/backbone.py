@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_activation_layer, build_norm_layer
-from mmengine.dist import is_distributed
+from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.init import trunc_normal_
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .archs import Arch, get_arch
@@ -27,9 +23,10 @@ from .arguments import (
     check_windows,
     check_with_cp,
 )
+from .builders import act_layer, norm_layer
 from .checkpoints import is_pretrained, load_pretrained
 from .deploy import deploy, fit_state
-from .layers import CvTStage, QuickGELU
+from .layers import CvTStage, init_module
 
 MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token
 
@@ -120,8 +117,8 @@ class CvT(BaseModule):
             with_cp=check_with_cp(with_cp, self.num_stages),
             drop=check_rate('drop_rate', drop_rate),
             attn_drop=check_rate('attn_drop_rate', attn_drop_rate),
-            norm_layer=_norm_layer(norm_cfg),
-            act_layer=_act_layer(act_cfg),
+            norm_layer=norm_layer(norm_cfg),
+            act_layer=act_layer(act_cfg),
         )
 
         levels = (*self.out_indices, *range(self.num_stages, self.num_stages + self.num_extra_levels))
@@ -242,15 +239,11 @@ class CvT(BaseModule):
             )
 
     def init_weights(self) -> None:
-        """Initialise as the official code does, then follow ``init_cfg``.
-
-        Linear weights and cls tokens: truncated normal of std 0.02; biases 0; norms 1 and 0; convolutions PyTorch's
-        default.
-        """
+        """Initialise as the official code does (:func:`.layers.init_module`), then follow ``init_cfg``."""
         if self.is_init:
             super().init_weights()  # warns
             return
-        self.apply(_init_module)
+        self.apply(init_module)
         init_cfg = self.init_cfg
         init_cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or []
         self.init_cfg = [cfg for cfg in init_cfgs if not is_pretrained(cfg)]
@@ -313,35 +306,3 @@ def _sequence(tokens: Tensor, cls_token: Tensor | None) -> Tensor:
     """(B, H, W, C) and (B, 1, C) -> (B, 1 + H * W, C)."""
     tokens = tokens.flatten(1, 2)
     return tokens if cls_token is None else torch.cat([cls_token, tokens], dim=1)
-
-
-def _norm_layer(norm_cfg: Mapping) -> partial[nn.Module]:
-    """A maker of norms from a number of channels."""
-    norm_cfg = dict(norm_cfg)
-    if norm_cfg.get('type') == 'SyncBN' and not is_distributed():
-        warnings.warn('SyncBN needs a process group and there is none: CvT uses BN instead', stacklevel=3)
-        norm_cfg['type'] = 'BN'
-    return partial(_build_norm, norm_cfg)
-
-
-def _build_norm(norm_cfg: dict, channels: int) -> nn.Module:
-    return build_norm_layer(norm_cfg, channels)[1]
-
-
-def _act_layer(act_cfg: Mapping) -> partial[nn.Module]:
-    """A maker of activations; QuickGELU is ours, because mmcv has none."""
-    if act_cfg.get('type') == 'QuickGELU':
-        return partial(QuickGELU)
-    return partial(build_activation_layer, dict(act_cfg))
-
-
-def _init_module(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, (nn.LayerNorm, _BatchNorm)):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, CvTStage) and module.cls_token is not None:
-        trunc_normal_(module.cls_token, std=0.02)

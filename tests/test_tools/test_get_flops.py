@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import get_flops
 import pytest
 from mmengine import MODELS
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 
+import get_flops
 from common import InputError, run
 from cvt_backbone import ZOO
 
