@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from .download import fetch
 from .errors import CheckpointError
 from .files import read_file
 from .huggingface import arch_of_config
-from .naming import Naming
 from .paddle import name_head
 from .shapes import Shapes, expected_shapes, nearest_arch
 
@@ -54,8 +53,8 @@ class Checkpoint:
     @property
     def arch_name(self) -> str:
         """Name in the zoo, or ``custom``."""
-        shape = (self.arch.embed_dims, self.arch.depths, self.arch.num_heads)
-        return next((n for n, a in ZOO.items() if (a.embed_dims, a.depths, a.num_heads) == shape), 'custom')
+        rates = self.arch.drop_path_rates  # a setting of training, which an arch dict has not
+        return next((n for n, a in ZOO.items() if replace(a, drop_path_rates=rates) == self.arch), 'custom')
 
     @property
     def in_channels(self) -> int:
@@ -153,14 +152,12 @@ def _translate(tensors: dict[str, Tensor], container: str) -> tuple[str, dict[st
         dropped = tuple(sorted({key.split('.')[0] for key in tensors if key not in kept}))
         tensors = kept
 
-    def left_over(naming: Naming) -> list[str]:
-        return [key for key in tensors if naming.to_official(key) is None]
-
-    name = min(candidates, key=lambda n: len(left_over(candidates[n])))
-    naming, strays = candidates[name], left_over(candidates[name])
+    names = {n: {key: naming.to_official(key) for key in tensors} for n, naming in candidates.items()}
+    name = min(names, key=lambda n: list(names[n].values()).count(None))
+    strays = [key for key, official in names[name].items() if official is None]
     state: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        official = naming.to_official(key)
+        official = names[name][key]
         if official in state:
             strays.append(f'{key} (a second {official})')
         elif official is not None:

@@ -156,6 +156,13 @@ def test_there_and_back_to_the_bit(tmp_path, state, to, suffix):
     )
 
 
+def test_an_arch_that_differs_by_its_strides_has_another_name(tmp_path, state):
+    source = write_torch(tmp_path / 'w.pth', state)
+    settings = {key: getattr(ZOO[NANO], key) for key in ('embed_dims', 'depths', 'num_heads')}
+    assert read(source, settings).arch_name == NANO
+    assert read(source, {**settings, 'stride_kv': (1, 1, 1)}).arch_name == 'custom'
+
+
 def test_others_may_read_what_was_written(tmp_path, state):
     write(read(write_torch(tmp_path / 'w.pth', state)), tmp_path / 'o.safetensors', 'official')
     (tmp_path / 'plain').touch()

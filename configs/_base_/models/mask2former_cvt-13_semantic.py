@@ -1,19 +1,12 @@
 # Mask2Former for semantic segmentation on cvt-13 with a fourth level of stride 32; the head stands on mmdet's.
+_base_ = './segmentor_cvt-13.py'
+
 num_classes = 150
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-    test_cfg=dict(size_divisor=32),
-)
+data_preprocessor = dict(test_cfg=dict(size_divisor=32))
 attention = dict(embed_dims=256, num_heads=8, attn_drop=0.0, proj_drop=0.0, dropout_layer=None, batch_first=True)
 model = dict(
-    type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
-    backbone=dict(type='CvT', arch='cvt-13', window_sizes=(56, 28, None), num_extra_levels=1),
+    backbone=dict(num_extra_levels=1),
     decode_head=dict(
         type='Mask2FormerHead',
         in_channels=[64, 192, 384, 384],
@@ -97,6 +90,4 @@ model = dict(
             sampler=dict(type='mmdet.MaskPseudoSampler'),
         ),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode='whole'),
 )
