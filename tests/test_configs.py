@@ -2,24 +2,19 @@
 
 import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mmengine
 import pytest
 import torch
-import yaml
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 mmdet = pytest.importorskip('mmdet')
-from mmdet.registry import MODELS  # noqa: E402
+from test_tools.test_common import tool  # noqa: E402
 
 import trial  # noqa: E402
+from config_checks import ROOT, load, on_meta, parameter_rates, read_log, read_metafile, settings_of  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
 DIGITS = [p for p in sorted((ROOT / 'configs/demo').glob('*.py')) if "'mmdet::" in p.read_text()]
 REAL_IMAGES = ROOT.parent / 'shared/data/coco128'
@@ -36,26 +31,8 @@ def _metafiles_read_once():
         yield
 
 
-@functools.cache
-def load(path):
-    return Config.fromfile(path)
-
-
 def find(stem):
     return load(next(p for p in COCO if p.stem == stem))
-
-
-def settings_of(path):
-    """The model's settings as text: configs that share them share what is computed from them."""
-    return json.dumps(load(path).model.to_dict())
-
-
-@functools.cache
-def on_meta(model_settings):
-    """The model without the memory and the time of its weights."""
-    init_default_scope('mmdet')
-    with torch.device('meta'):
-        return MODELS.build(Config(json.loads(model_settings))._cfg_dict).eval()
 
 
 @functools.cache
@@ -81,7 +58,7 @@ def prior_generator(model):
 
 @each_config
 def test_maps_have_the_strides_that_the_heads_expect(path):
-    model = on_meta(settings_of(path))
+    model = on_meta(settings_of(path), 'mmdet')
     side = 512  # 4 places at stride 128
     with torch.no_grad():
         maps = model.extract_feat(torch.zeros(1, 3, side, side, device='meta'))
@@ -101,20 +78,15 @@ def test_maps_have_the_strides_that_the_heads_expect(path):
 
 @each_config
 def test_optimiser_decays_no_norm_bias_or_cls_token(path):
-    from mmengine.optim import build_optim_wrapper
-
-    model, settings = on_meta(settings_of(path)), load(path).optim_wrapper
-    # AMP groups parameters as fp32 does, but its wrapper wants a GPU.
-    groups = build_optim_wrapper(model, {**settings, 'type': 'OptimWrapper'}).optimizer.param_groups
-    rates = {id(p): (group['lr'], group['weight_decay']) for group in groups for p in group['params']}
-    assert sum(len(group['params']) for group in groups) == len(list(model.parameters())) == len(rates)
+    model, settings = on_meta(settings_of(path), 'mmdet'), load(path).optim_wrapper
+    rates = parameter_rates(model, settings)
     tenth = type(model).__name__ in ('DINO', 'Mask2Former')
     embeddings = ('query_embed.', 'query_feat.', 'level_embed.') if type(model).__name__ == 'Mask2Former' else ()
     for name, p in model.named_parameters():
         spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
         lr = settings.optimizer.lr * (0.1 if tenth and name.startswith('backbone.') else 1)
         expected = (lr, 0 if spared else settings.optimizer.weight_decay)
-        assert rates[id(p)] == pytest.approx(expected), name
+        assert rates[name] == pytest.approx(expected), name
 
 
 @each_coco_config
@@ -166,18 +138,9 @@ def test_amp_variants_differ_from_their_base_in_the_wrapper_alone(path):
 
 @pytest.mark.parametrize('family', sorted({p.parent for p in COCO}), ids=lambda p: p.name)
 def test_metafile_lists_each_config_once(family):
-    models = yaml.safe_load((family / 'metafile.yml').read_text())['Models']
-    listed = {model['Config']: model for model in models}
-    assert len(listed) == len(models)
-    assert sorted(listed) == [p.relative_to(ROOT).as_posix() for p in COCO if p.parent == family]
-    for config, model in listed.items():
-        cfg, metadata = load(ROOT / config), model['Metadata']
-        assert model['Name'] == Path(config).stem
-        assert model['In Collection'] == 'CvT'
-        assert metadata['Batch Size'] == cfg.auto_scale_lr.base_batch_size
-        assert metadata.get('Epochs') == cfg.train_cfg.get('max_epochs')
-        assert metadata.get('Iterations') == cfg.train_cfg.get('max_iters')
-        assert 'Results' not in model, 'none was measured'
+    for path, metadata in read_metafile(family, COCO):
+        assert metadata.get('Epochs') == load(path).train_cfg.get('max_epochs')
+        assert metadata.get('Iterations') == load(path).train_cfg.get('max_iters')
 
 
 def check_step_and_prediction(path):
@@ -225,11 +188,9 @@ def test_retinanet_learns_from_real_images(tmp_path):
         'randomness.seed=0',
     ]
     config = 'configs/det/retinanet/retinanet_cvt-13_fpn_1x_coco.py'
-    command = [sys.executable, 'tools/train.py', config, '--work-dir', str(tmp_path), '--cfg-options', *options]
-    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    done = tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
     assert done.returncode == 0, done.stderr[-3000:]
-    logged = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    logged = read_log(tmp_path)
     losses = [entry['loss'] for entry in logged if 'loss' in entry]
     assert len(losses) == 6
     assert sum(losses[-2:]) < sum(losses[:2])  # an epoch is two iterations: the same four images

@@ -3,21 +3,19 @@
 import functools
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from test_tools.test_common import tool
 
 pytest.importorskip('mmseg')
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import DATASETS
 
 import trial
+from config_checks import ROOT, load, on_meta, parameter_rates, read_log, read_metafile, settings_of
 
-ROOT = Path(__file__).resolve().parents[1]
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
 DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
 CAMVID = ROOT.parent / 'shared/data/camvid'
@@ -27,24 +25,6 @@ each_config = pytest.mark.parametrize('path', [*SEG, DIGITS], ids=lambda p: p.st
 each_seg_config = pytest.mark.parametrize('path', SEG, ids=lambda p: p.stem)
 
 
-@functools.cache
-def load(path):
-    return Config.fromfile(path)
-
-
-def settings_of(path):
-    """The model's settings as text: configs that share them share what is computed from them."""
-    return json.dumps(load(path).model.to_dict())
-
-
-@functools.cache
-def on_meta(model_settings):
-    """The model without the memory and the time of its weights."""
-    init_default_scope('mmseg')
-    with torch.device('meta'):
-        return MODELS.build(Config(json.loads(model_settings))._cfg_dict).eval()
-
-
 def heads(path):
     model = load(path).model
     return [head for head in (model.decode_head, model.get('auxiliary_head')) if head]
@@ -52,7 +32,7 @@ def heads(path):
 
 @each_config
 def test_maps_are_those_that_the_heads_expect(path):
-    model = on_meta(settings_of(path))
+    model = on_meta(settings_of(path), 'mmseg')
     side = 256
     with torch.no_grad():
         maps = model.extract_feat(torch.zeros(1, 3, side, side, device='meta'))
@@ -98,19 +78,15 @@ def test_classes_and_sizes_are_those_of_the_data(path):
 
 @each_config
 def test_optimiser_decays_no_norm_bias_or_cls_token(path):
-    from mmengine.optim import build_optim_wrapper
-
-    model, settings = on_meta(settings_of(path)), load(path).optim_wrapper
-    groups = build_optim_wrapper(model, settings).optimizer.param_groups
-    rates = {id(p): (group['lr'], group['weight_decay']) for group in groups for p in group['params']}
-    assert sum(len(group['params']) for group in groups) == len(list(model.parameters())) == len(rates)
+    model, settings = on_meta(settings_of(path), 'mmseg'), load(path).optim_wrapper
+    rates = parameter_rates(model, settings)
     mask2former = 'mask2former' in path.stem
     embeddings = ('query_embed.', 'query_feat.', 'level_embed.') if mask2former else ()
     for name, p in model.named_parameters():
         spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
         lr = settings.optimizer.lr * (0.1 if mask2former and name.startswith('backbone.') else 1)
         expected = (lr, 0 if spared else settings.optimizer.weight_decay)
-        assert rates[id(p)] == pytest.approx(expected), name
+        assert rates[name] == pytest.approx(expected), name
 
 
 @each_seg_config
@@ -136,19 +112,10 @@ def test_each_family_has_a_primitive_and_its_global_variant(family):
 
 @pytest.mark.parametrize('family', sorted({p.parent for p in SEG}), ids=lambda p: p.name)
 def test_metafile_lists_each_config_once(family):
-    models = yaml.safe_load((family / 'metafile.yml').read_text())['Models']
-    listed = {model['Config']: model for model in models}
-    assert len(listed) == len(models)
-    assert sorted(listed) == [p.relative_to(ROOT).as_posix() for p in SEG if p.parent == family]
-    for config, model in listed.items():
-        cfg, metadata = load(ROOT / config), model['Metadata']
-        assert model['Name'] == Path(config).stem
-        assert model['In Collection'] == 'CvT'
-        assert metadata['Batch Size'] == cfg.auto_scale_lr.base_batch_size
-        assert metadata['Iterations'] == cfg.train_cfg.max_iters
-        assert metadata['Training Data'].lower() in Path(config).stem
-        assert metadata['Crop Size'] == str(tuple(cfg.crop_size))
-        assert 'Results' not in model, 'none was measured'
+    for path, metadata in read_metafile(family, SEG):
+        assert metadata['Iterations'] == load(path).train_cfg.max_iters
+        assert metadata['Training Data'].lower() in path.stem
+        assert metadata['Crop Size'] == str(tuple(load(path).crop_size))
 
 
 @functools.cache
@@ -207,7 +174,7 @@ def test_learns_from_real_images(tmp_path):
     ]
     done = tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
     assert done.returncode == 0, done.stderr[-3000:]
-    logged = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    logged = read_log(tmp_path)
     losses = [entry['loss'] for entry in logged if 'loss' in entry]
     assert len(losses) == 10
     assert sum(losses[-3:]) < sum(losses[:3])
