@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Real
 
+from torch import Tensor
+
 from .archs import Arch
 
+MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token
 OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
 
 
@@ -105,9 +108,10 @@ def check_windows(window_sizes: object, arch: Arch) -> tuple[int | None, ...]:
             )
         if arch.proj_method[stage] == 'linear':
             continue
-        if window % arch.stride_kv[stage]:
+        if any(window % stride for stride in arch.per_block('stride_kv', stage)):
             raise ValueError(
-                f'window_sizes[{stage}] must be a multiple of stride_kv={arch.stride_kv[stage]}, got {window}'
+                f'window_sizes[{stage}] must be a multiple of stride_kv={arch.stride_kv[stage]} in every block of the '
+                f'stage, got {window}'
             )
         if 2 * arch.padding_kv[stage] != arch.kernel_qkv[stage] - 1:
             raise ValueError(
@@ -115,3 +119,17 @@ def check_windows(window_sizes: object, arch: Arch) -> tuple[int | None, ...]:
                 f'padding_kv={arch.padding_kv[stage]} and kernel_qkv={arch.kernel_qkv[stage]}'
             )
     return tuple(window_sizes)
+
+
+def check_image(x: object, in_channels: int) -> None:
+    """An image batch (B, in_channels, H, W) of a floating dtype, not below :data:`MIN_INPUT`."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f'CvT needs an image tensor (B, {in_channels}, H, W), got {type(x).__name__}')
+    if x.dim() != 4:
+        raise ValueError(f'CvT needs four dimensions (B, {in_channels}, H, W), got shape {tuple(x.shape)}')
+    if x.shape[1] != in_channels:
+        raise ValueError(f'CvT was built with in_channels={in_channels}, got an image of {x.shape[1]} channels')
+    if not x.is_floating_point():
+        raise TypeError(f'CvT needs a floating dtype, got {x.dtype}; normalise the image first')
+    if x.shape[2] < MIN_INPUT or x.shape[3] < MIN_INPUT:
+        raise ValueError(f'CvT needs images of at least {MIN_INPUT}x{MIN_INPUT} pixels, got {x.shape[2]}x{x.shape[3]}')

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .archs import Arch, get_arch
 from .arguments import (
     check_drop_path,
+    check_image,
     check_int,
     check_out_indices,
     check_out_type,
@@ -28,8 +29,6 @@ from .checkpoints import is_pretrained, load_pretrained
 from .deploy import deploy, fit_state
 from .layers import CvTStage, init_module
 
-MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token
-
 
 @MODELS.register_module()
 class CvT(BaseModule):
@@ -38,8 +37,8 @@ class CvT(BaseModule):
     State-dict names are those of the official checkpoints.
 
     Args:
-        arch: A name of the zoo (``cvt-nano``, ``cvt-13``, ``cvt-21``, ``cvt-w24``) or a dict of per-stage settings,
-            see :class:`cvt_backbone.archs.Arch`.
+        arch: A name of the zoo (``cvt-nano``, ``cvt-13``, ``cvt-13-nas-like``, ``cvt-21``, ``cvt-w24``) or a dict of
+            settings per stage, two of them per block where wanted, see :class:`cvt_backbone.archs.Arch`.
         in_channels: Channels of the image.
         out_indices: Stages whose maps come out, in ascending order. Later stages are not built.
         out_type: ``featmap``: maps. ``cls_token``: the last element is the normed cls token of the last stage.
@@ -146,15 +145,16 @@ class CvT(BaseModule):
                 patch_padding=arch.patch_paddings[i],
                 drop_paths=torch.linspace(0, drop_path[i], arch.depths[i], device='cpu').tolist(),
                 cls_token=arch.cls_token[i],
+                pos_grid=arch.pos_grids[i] if arch.pos_embed[i] else None,
+                mlp_ratios=arch.per_block('mlp_ratios', i),
+                strides_kv=arch.per_block('stride_kv', i),
                 num_heads=arch.num_heads[i],
-                mlp_ratio=arch.mlp_ratios[i],
                 qkv_bias=arch.qkv_bias[i],
                 proj_method=arch.proj_method[i],
                 kernel_size=arch.kernel_qkv[i],
                 padding_q=arch.padding_q[i],
                 padding_kv=arch.padding_kv[i],
                 stride_q=arch.stride_q[i],
-                stride_kv=arch.stride_kv[i],
                 window_size=windows[i],
                 with_cp=with_cp[i],
                 **common,
@@ -189,7 +189,7 @@ class CvT(BaseModule):
             ValueError: ``x`` has not four dimensions, another channel count, or is too small.
             TypeError: ``x`` is no tensor of a floating dtype.
         """
-        self._check_input(x)
+        check_image(x, self.in_channels)
         outs = []
         for i, stage in enumerate(self.stages):
             last = i == self.num_stages - 1
@@ -222,22 +222,6 @@ class CvT(BaseModule):
         # no error, wrong features.
         return x.contiguous()
 
-    def _check_input(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            raise TypeError(f'CvT needs an image tensor (B, {self.in_channels}, H, W), got {type(x).__name__}')
-        if x.dim() != 4:
-            raise ValueError(f'CvT needs four dimensions (B, {self.in_channels}, H, W), got shape {tuple(x.shape)}')
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f'CvT was built with in_channels={self.in_channels}, got an image of {x.shape[1]} channels'
-            )
-        if not x.is_floating_point():
-            raise TypeError(f'CvT needs a floating dtype, got {x.dtype}; normalise the image first')
-        if x.shape[2] < MIN_INPUT or x.shape[3] < MIN_INPUT:
-            raise ValueError(
-                f'CvT needs images of at least {MIN_INPUT}x{MIN_INPUT} pixels, got {x.shape[2]}x{x.shape[3]}'
-            )
-
     def init_weights(self) -> None:
         """Initialise as the official code does (:func:`.layers.init_module`), then follow ``init_cfg``."""
         if self.is_init:
@@ -260,9 +244,9 @@ class CvT(BaseModule):
             prefix: What the names of the backbone's parameters start with there, for example ``backbone.``.
 
         Returns:
-            The depth and the number of layers. Depth 0 is the first embedding, d the d-th block; later embeddings and
-            cls tokens have the depth of the block before them; the output norms and everything outside the backbone
-            have the last depth, number of layers - 1.
+            The depth and the number of layers. Depth 0 is the first embedding, d the d-th block; later embeddings, cls
+            tokens and position embeddings have the depth of the block before them; the output norms and everything
+            outside the backbone have the last depth, number of layers - 1.
         """
         depths = self.arch.depths[: self.num_stages]
         num_layers = sum(depths) + 2

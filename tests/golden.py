@@ -24,7 +24,7 @@ def make_value(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
         return 0.5 + r.random_sample(shape)
     if name.endswith('running_mean'):
         return 0.1 * r.standard_normal(shape)
-    if name.endswith('cls_token'):
+    if name.endswith(('cls_token', 'pos_embed')):
         return r.standard_normal(shape)
     if len(shape) == 1:
         return (1 if name.endswith('weight') else 0) + 0.1 * r.standard_normal(shape)

@@ -19,7 +19,7 @@ from .errors import CheckpointError
 from .files import read_file
 from .huggingface import arch_of_config
 from .paddle import name_head
-from .shapes import Shapes, expected_shapes, nearest_arch
+from .shapes import Shapes, expected_shapes, infer_arch, nearest_arch
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module', 'state_dict_ema', 'model_ema')
 _PREFIXES = ('module.', '_orig_mod.', 'model.')  # of DataParallel, torch.compile and training scripts
@@ -86,7 +86,7 @@ def read(
         path: A file of Microsoft, Hugging Face, PASSL, PaddleClas, PaddleViT, timm or OpenMMLab; a folder of Hugging
             Face; or the http(s) address of a file, which is downloaded into torch's cache.
         arch: A name of the zoo or an arch dict. None: what a ``config.json`` says, else the architecture of the zoo
-            whose tensors these are.
+            whose tensors these are, with position embeddings in the stages for which the file has them.
         prefix: Only the tensors below this prefix are read, as in mmengine's ``Pretrained``.
         own: Shapes of the tensors of the CvT that will take the weights; they overrule the architecture's where it
             was built with other norms, image channels or fewer stages.
@@ -107,7 +107,7 @@ def read(
     if arch is None and config is not None and name == 'huggingface':
         arch = arch_of_config(config, path)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    arch = get_arch(nearest_arch(shapes)[0] if arch is None else arch)
+    arch = infer_arch(shapes) if arch is None else get_arch(arch)
     _check_names(path, shapes, strays, _expected(arch, shapes, own or {}))
     _check_values(path, state, strict_finite)
     return Checkpoint(state, name, arch, dropped, averaged)
@@ -203,6 +203,8 @@ def _check_names(path: Path, shapes: Shapes, strays: list[str], expected: Shapes
             lines.append(f'  {title} ({len(names)}): {_first_ten(names)}')
     if any(key.endswith('.conv.bias') for key in stray):
         lines.append('  It is a deployed checkpoint, its batch norms folded away; give the one it was made from.')
+    if any(key.startswith('stage') and key.endswith('pos_embed') for key in stray + missing):
+        lines.append('  Position embeddings are weights: pos_embed of the arch must name the stages that the file has.')
     lines.append(f'  The nearest architecture of the zoo is {nearest}, {distance} tensors away.')
     raise CheckpointError('\n'.join(lines))
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.init import trunc_normal_
 from tqdm import tqdm
 
+from ..archs import PER_BLOCK, Arch
 from . import formats
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
@@ -45,7 +46,8 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
         ``huggingface`` gets BatchNorm's counters, at zero, where the source has none (Paddle).
 
     Raises:
-        CheckpointError: An unknown target, or one with a classifier for weights that have none.
+        CheckpointError: An unknown target, one with a classifier for weights that have none, or one that knows neither
+            position embeddings nor settings per block for weights that have them.
     """
     if to not in TARGETS:
         raise CheckpointError(f'to={to!r} is no target; choose one of {", ".join(TARGETS)}')
@@ -57,6 +59,8 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
             f'{to} is a classifier, but these weights ({checkpoint.format}) have no '
             f'{"head" if "norm.weight" in state else "final norm and head"}; convert them to backbone'
         )
+    if to in ('official', 'huggingface'):
+        _check_foreign(checkpoint.arch, to)
     if to == 'huggingface' and any(depth <= i for i, depth in enumerate(checkpoint.arch.depths)):
         raise CheckpointError(
             f'transformers cannot build depths={checkpoint.arch.depths}: its stage i needs more than i blocks'
@@ -67,6 +71,16 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
         norms = [name.removesuffix('running_mean') for name in state if name.endswith('running_mean')]
         state = {**{f'{norm}num_batches_tracked': torch.tensor(0) for norm in norms}, **state}
     return {TARGETS[to].from_official(name): tensor for name, tensor in state.items()}
+
+
+def _check_foreign(arch: Arch, to: str) -> None:
+    settings = ['pos_embed'] if any(arch.pos_embed) else []
+    settings += [key for key in PER_BLOCK if any(isinstance(value, tuple) for value in getattr(arch, key))]
+    if settings:
+        raise CheckpointError(
+            f'{to} cannot express {settings[0]}={getattr(arch, settings[0])}: it knows no position embedding and one '
+            f'value per stage; convert to backbone or mmpretrain'
+        )
 
 
 def adapt_in_channels(checkpoint: Checkpoint, in_channels: int) -> None:

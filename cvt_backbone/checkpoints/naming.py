@@ -20,9 +20,10 @@ BLOCK_MODULES = (
 )
 LEAVES = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 
-# norm0, norm1, ... are the norms of a CvT with out_norm_cfg: ours, and only in checkpoints of this project.
+# pos_embed, and norm0, norm1, ... of a CvT with out_norm_cfg, are only in checkpoints of this project.
 _OFFICIAL = re.compile(
-    r'(?:stage(?P<stage>\d+)\.(?:(?P<cls>cls_token)|(?:blocks\.(?P<block>\d+)\.)?(?P<module>[\w.]+)\.(?P<leaf>\w+))'
+    r'(?:stage(?P<stage>\d+)\.(?:(?P<token>cls_token|pos_embed)'
+    r'|(?:blocks\.(?P<block>\d+)\.)?(?P<module>[\w.]+)\.(?P<leaf>\w+))'
     r'|(?P<top>norm\d*|head)\.(?P<top_leaf>\w+))'
 )
 
@@ -60,8 +61,8 @@ class Naming:
             top = self.top.get(match['top'], self.prefix + match['top'])
             return f'{top}.{self._leaf(match["top_leaf"])}'
         stage = self.prefix + self.stage.format(match['stage'])
-        if match['cls']:
-            return stage + 'cls_token'
+        if match['token']:
+            return stage + match['token']
         block = self.block.format(match['block']) if match['block'] else ''
         return f'{stage}{block}{self.modules.get(match["module"], match["module"])}.{self._leaf(match["leaf"])}'
 
@@ -77,8 +78,8 @@ class Naming:
         if match['top']:
             return f'{self._tops[match["top"]]}.{self._official_leaf(match["top_leaf"])}'
         stage = f'stage{match["stage"]}.'
-        if match['cls']:
-            return stage + 'cls_token'
+        if match['token']:
+            return stage + match['token']
         block = f'blocks.{match["block"]}.' if match['block'] else ''
         modules = BLOCK_MODULES if block else STAGE_MODULES
         for module in modules:
@@ -103,7 +104,7 @@ class Naming:
         leaf = '|'.join(re.escape(self._leaf(leaf)) for leaf in LEAVES)
         tops = '|'.join(re.escape(top) for top in self._tops)
         return re.compile(
-            rf'(?:{indexed(self.stage, "stage")}(?:(?P<cls>cls_token)'
+            rf'(?:{indexed(self.stage, "stage")}(?:(?P<token>cls_token|pos_embed)'
             rf'|(?:{indexed(self.block, "block")})?(?P<module>[\w.]+)\.(?P<leaf>{leaf}))'
             rf'|(?P<top>{tops})\.(?P<top_leaf>{leaf}))'
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..archs import ZOO, Arch
 
 Shapes = dict[str, tuple[int, ...]]
@@ -17,14 +19,16 @@ def expected_shapes(arch: Arch, in_channels: int = 3, num_classes: int = 1000) -
             shapes[f'{name}.bias'] = (shape[0],)
 
     channels = in_channels
-    for i, (dim, depth) in enumerate(zip(arch.embed_dims, arch.depths, strict=True)):
+    for i, dim in enumerate(arch.embed_dims):
         stage = f'stage{i}'
         if arch.cls_token[i]:
             shapes[f'{stage}.cls_token'] = (1, 1, dim)
+        if arch.pos_embed[i]:
+            shapes[f'{stage}.pos_embed'] = (1, arch.pos_grids[i], arch.pos_grids[i], dim)
         add(f'{stage}.patch_embed.proj', dim, channels, arch.patch_sizes[i], arch.patch_sizes[i])
         add(f'{stage}.patch_embed.norm', dim)
-        hidden = int(dim * arch.mlp_ratios[i])
-        for j in range(depth):
+        for j, mlp_ratio in enumerate(arch.per_block('mlp_ratios', i)):
+            hidden = int(dim * mlp_ratio)
             block = f'{stage}.blocks.{j}'
             add(f'{block}.norm1', dim)
             for x in 'qkv':
@@ -44,10 +48,20 @@ def expected_shapes(arch: Arch, in_channels: int = 3, num_classes: int = 1000) -
     return shapes
 
 
+def infer_arch(shapes: Shapes) -> Arch:
+    """The nearest architecture of the zoo, with position embeddings in the stages that have them."""
+    arch = ZOO[nearest_arch(shapes)[0]]
+    return replace(arch, pos_embed=tuple(f'stage{i}.pos_embed' in shapes for i in range(arch.num_stages)))
+
+
 def nearest_arch(shapes: Shapes) -> tuple[str, int]:
-    """The architecture of the zoo with the fewest tensors that differ, norm and head aside, and their number."""
+    """The architecture of the zoo with the fewest tensors that differ, and their number.
+
+    Norm, head and position embeddings, which a user may add to any architecture, are left out of the comparison.
+    """
+    optional = ('_tracked', 'pos_embed')
     in_channels = shapes.get('stage0.patch_embed.proj.weight', (0, 3))[1:2] or (3,)
-    found = {item for item in shapes.items() if item[0].startswith('stage') and not item[0].endswith('_tracked')}
+    found = {item for item in shapes.items() if item[0].startswith('stage') and not item[0].endswith(optional)}
 
     def distance(name: str) -> int:
         expected = expected_shapes(ZOO[name], in_channels=in_channels[0])

@@ -1,11 +1,14 @@
-"""Convolutional token embedding."""
+"""Convolutional token embedding, and the embedding of positions."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class ConvEmbed(nn.Module):
-    """Overlapping strided convolution followed by LayerNorm (paper section 3.1; official ``ConvEmbed``).
+    """Strided convolution followed by LayerNorm (paper section 3.1; official ``ConvEmbed``).
+
+    Patches overlap where the kernel is larger than the stride.
 
     Args:
         in_channels: Channels of the incoming map.
@@ -32,3 +35,18 @@ class ConvEmbed(nn.Module):
         # A channels-last input makes the convolution answer channels-last, whose (B, H, W, C) view is contiguous.
         x = self.proj(x.contiguous(memory_format=torch.channels_last))
         return self.norm(x.permute(0, 2, 3, 1).contiguous())
+
+
+def resize_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Fit a position embedding to a map: bicubic, corners not aligned, no antialiasing, as ViTs of OpenMMLab do.
+
+    Args:
+        positions: (1, H, W, C).
+        size: Height and width of the map in tokens.
+
+    Returns:
+        (1, H', W', C); at the embedding's own size its values to the bit.
+    """
+    # No shortcut at the own size: there the weights of the interpolation are 0 and 1, and torch.compile needs no guard.
+    resized = F.interpolate(positions.permute(0, 3, 1, 2), size=size, mode='bicubic', align_corners=False)
+    return resized.permute(0, 2, 3, 1)

@@ -12,8 +12,8 @@ from .stage import CvTStage
 def init_module(module: nn.Module) -> None:
     """Initialise one module; for ``Module.apply``.
 
-    Linear weights and cls tokens: truncated normal of std 0.02; biases 0; norms 1 and 0; convolutions PyTorch's
-    default.
+    Linear weights, cls tokens and position embeddings: truncated normal of std 0.02; biases 0; norms 1 and 0;
+    convolutions PyTorch's default.
     """
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
@@ -22,5 +22,7 @@ def init_module(module: nn.Module) -> None:
     elif isinstance(module, (nn.LayerNorm, _BatchNorm)):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
-    elif isinstance(module, CvTStage) and module.cls_token is not None:
-        trunc_normal_(module.cls_token, std=0.02)
+    elif isinstance(module, CvTStage):
+        for tokens in (module.cls_token, module.pos_embed):
+            if tokens is not None:
+                trunc_normal_(tokens, std=0.02)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from .block import CvTBlock
 from .checkpointing import checkpoint_module
-from .embed import ConvEmbed
+from .embed import ConvEmbed, resize_positions
 
 
 class CvTStage(nn.Module):
-    """Token embedding, then blocks (official ``VisionTransformer``).
+    """Token embedding, with its positions where they are learned, then blocks (official ``VisionTransformer``).
 
     Args:
         in_channels: Channels of the incoming map.
@@ -23,7 +23,10 @@ class CvTStage(nn.Module):
         patch_stride: Stride of the embedding.
         patch_padding: Padding of the embedding.
         drop_paths: Stochastic depth of each block; one block per entry.
+        mlp_ratios: Hidden width of each block's MLP over ``embed_dims``.
+        strides_kv: Stride of each block's key and value projections.
         cls_token: Whether the stage carries a cls token.
+        pos_grid: Side of the grid of a learned position embedding; None for no such embedding.
         drop: Dropout rate of the tokens, the MLPs and the attention outputs.
         with_cp: Compute blocks again in the backward pass instead of keeping their activations.
         **block: Further settings of :class:`CvTBlock`.
@@ -38,7 +41,10 @@ class CvTStage(nn.Module):
         patch_stride: int,
         patch_padding: int,
         drop_paths: Sequence[float],
+        mlp_ratios: Sequence[float],
+        strides_kv: Sequence[int],
         cls_token: bool = False,
+        pos_grid: int | None = None,
         with_cp: bool = False,
         drop: float = 0.0,
         **block: Any,
@@ -47,8 +53,13 @@ class CvTStage(nn.Module):
         self.with_cp = with_cp
         self.patch_embed = ConvEmbed(in_channels, embed_dims, patch_size, patch_stride, patch_padding)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if cls_token else None
+        # (1, H, W, C), as the map it is added to
+        self.pos_embed = nn.Parameter(torch.zeros(1, pos_grid, pos_grid, embed_dims)) if pos_grid else None
         self.pos_drop = nn.Dropout(drop)
-        self.blocks = nn.ModuleList(CvTBlock(embed_dims, drop=drop, drop_path=rate, **block) for rate in drop_paths)
+        self.blocks = nn.ModuleList(
+            CvTBlock(embed_dims, drop=drop, drop_path=drop_path, mlp_ratio=mlp_ratio, stride_kv=stride_kv, **block)
+            for drop_path, mlp_ratio, stride_kv in zip(drop_paths, mlp_ratios, strides_kv, strict=True)
+        )
 
     def forward(self, x: Tensor, return_cls: bool = False) -> tuple[Tensor, Tensor | None]:
         """Run the stage.
@@ -60,7 +71,10 @@ class CvTStage(nn.Module):
         Returns:
             The map (B, H', W', C) and, where asked for, the cls token (B, 1, C), else None.
         """
-        x = self.pos_drop(self.patch_embed(x))
+        x = self.patch_embed(x)
+        if self.pos_embed is not None:
+            x = x + resize_positions(self.pos_embed, x.shape[1:3]).to(x.dtype)
+        x = self.pos_drop(x)
         cls_token = None if self.cls_token is None else self.pos_drop(self.cls_token.expand(len(x), -1, -1))
         for i, block in enumerate(self.blocks):
             update_cls = return_cls or i < len(self.blocks) - 1
