@@ -13,7 +13,7 @@ from torch import nn
 from cvt_backbone import ZOO, Arch, CvT
 from cvt_backbone.archs import get_arch
 
-PARAMETERS = {'cvt-13': 19_997_480, 'cvt-21': 31_622_696, 'cvt-w24': 277_196_392}
+PARAMETERS = {'cvt-13': 19_997_480, 'cvt-13-nas-like': 17_913_512, 'cvt-21': 31_622_696, 'cvt-w24': 277_196_392}
 TABLE = {
     'cvt-13': ((64, 192, 384), (1, 2, 10), (1, 3, 6), (0, 0, 0.1)),
     'cvt-21': ((64, 192, 384), (1, 4, 16), (1, 3, 6), (0, 0, 0.1)),

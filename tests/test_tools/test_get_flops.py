@@ -57,6 +57,13 @@ def test_parameters() -> None:
     assert get_flops.count(classifier('cvt-13'), (224, 224))[-1].parameters == 19_997_480
 
 
+def test_nas_like() -> None:
+    """The size of CvT-13-NAS in table 2 of the paper, whose architecture was never published."""
+    total = get_flops.count(classifier('cvt-13-nas-like'), (224, 224))[-1]
+    assert total.parameters == pytest.approx(18e6, rel=0.02)
+    assert total.macs == pytest.approx(4.1e9, rel=0.02)
+
+
 def test_attention_by_hand() -> None:
     """Windows save what the formula says: two products of queries by keys, of all channels."""
     macs = [
