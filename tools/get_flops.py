@@ -73,12 +73,12 @@ def count(cfg: Config, shape: tuple[int, int]) -> list[Row]:
             parameters, macs = _parameters(part), None
             try:
                 if name in ('backbone', 'neck'):
-                    features, found = _call(part, features)
+                    features, found = count_call(part, features)
                     macs = found['']
                     if name == 'backbone':
                         rows += [Row(f'backbone.{key}', _parameters(m), found.get(key, 0)) for key, m in _stages(part)]
                 elif name in _DENSE_HEADS and _takes_features_alone(part):
-                    macs = _call(part, features)[1]['']
+                    macs = count_call(part, features)[1]['']
             except (RuntimeError, ValueError) as error:
                 raise InputError(f'--shape: {shape[0]}x{shape[1]} does not pass through {name}: {error}') from error
             rows.append(Row(name, parameters, macs))
@@ -106,8 +106,16 @@ def _build(cfg: dict) -> nn.Module:
         return MODELS.build(deepcopy(cfg)).to('meta')
 
 
-def _call(part: nn.Module, inputs: Any) -> tuple[Any, dict[str, int]]:
-    """The output of a part, and the MACs of its modules; those of the part itself under the empty name."""
+def count_call(part: nn.Module, inputs: Any) -> tuple[Any, dict[str, int]]:
+    """Call a module on the meta device and count.
+
+    Args:
+        part: The module, with its parameters on the meta device.
+        inputs: Its one argument, there too.
+
+    Returns:
+        Its output, and the MACs of its modules by name; those of the part itself stand under the empty name.
+    """
     with FlopCounterMode(display=False) as counter:
         outputs = part(inputs)
     root = type(part).__name__
