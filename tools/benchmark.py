@@ -68,11 +68,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         InputError: An argument cannot be used.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--sizes', nargs='+', metavar='HxW', help=f'images in pixels (default: {_list("sizes")})\')
-    parser.add_argument('--models', nargs='+', help=f'default: {_list("models")}\')
-    parser.add_argument('--works', nargs='+', help=f'default: {_list("works")}\')
-    parser.add_argument('--dtypes', nargs='+', help=f'bf16 is autocast (default: {_list("dtypes")})\')
-    parser.add_argument('--peers', nargs='+', help=f'default: all: {_list("peers")}\')
+    parser.add_argument('--sizes', nargs='+', metavar='HxW', help=f'images in pixels (default: {_list("sizes")})')
+    parser.add_argument('--models', nargs='+', help=f'default: {_list("models")}')
+    parser.add_argument('--works', nargs='+', help=f'default: {_list("works")}')
+    parser.add_argument('--dtypes', nargs='+', help=f'bf16 is autocast (default: {_list("dtypes")})')
+    parser.add_argument('--peers', nargs='+', help=f'default: all: {_list("peers")}')
     parser.add_argument('--reference', nargs='+', default=[], metavar='PEER', help='compare the others to these')
     parser.add_argument('--batch', type=int, default=1, help='images (default: 1; UPerNet trains with at least 2)')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
@@ -84,9 +84,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--memory-limit', type=float, metavar='GB', help='of a process on a CPU (default: what is available then)'
     )
     parser.add_argument('--quick', action='store_true', help='defaults that end in two minutes on two cores')
-    parser.add_argument(
-        '-o', '--out', metavar='OUTDIR', help='folder of results (default: work_dirs/benchmark/NOW)'
-    )
+    parser.add_argument('-o', '--out', metavar='OUTDIR', help='folder of results (default: work_dirs/benchmark/NOW)')
     args = parser.parse_args(arguments)
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:

@@ -186,7 +186,7 @@ def write_plots(folder: Path, results: Sequence[Result]) -> None:
     from matplotlib.figure import Figure
 
     for key, group in _groups(results):
-        figure = Figure(figsize=(15, 6.5), layout='constrained')
+        figure = Figure(figsize=(16, 8), layout='constrained')
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2)
         figure.suptitle(_title(key))
@@ -200,11 +200,13 @@ def write_plots(folder: Path, results: Sequence[Result]) -> None:
                     ends = np.array([min(pixels), max(pixels)])
                     axis.plot(ends, factor * ends**exponent, color=style['color'], linewidth=1, alpha=0.6)
                 axis.plot(pixels, values, linestyle='none', label=label, **style)
-        for axis, what in zip(axes, ('seconds', 'GB over idle'), strict=True):
+        for axis, what, side in zip(axes, ('seconds', 'GB over idle'), ('left', 'right'), strict=True):
             axis.set(xscale='log', yscale='log', xlabel='pixels of an image', ylabel=what)
             axis.grid(which='both', alpha=0.3)
             if axis.lines:
-                axis.legend(fontsize='small', title='peer (fitted exponent)')
+                handles = axis.get_legend_handles_labels()
+                place = dict(loc=f'outside lower {side}', ncols=2, fontsize='small')
+                figure.legend(*handles, title='peer (fitted exponent)', **place)
         image = io.BytesIO()
         figure.savefig(image, format='png', dpi=110)
         _replace(folder / f'{"_".join(key)}.png', image.getvalue())
