@@ -1,12 +1,16 @@
-"""Folds the batch norms of a CvT into its depthwise convolutions, in the model and in state dicts."""
+"""Folds a CvT for inference: batch norms into depthwise convolutions, QuickGELU's factors into the MLP's weights.
+
+One rule per part, a function of tensors by name, serves the model and the state dicts that are loaded into it.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .layers import ConvAttention, ConvProjection, CvTBlock, CvTStage
+from .layers import ConvAttention, ConvProjection, CvTBlock, CvTStage, Mlp, QuickGELU
 
 
 class FoldedNorm(nn.Identity):
@@ -19,15 +23,27 @@ class FoldedNorm(nn.Identity):
     def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
         self.eps = norm.eps
-        self.names = tuple(name for name in norm.state_dict() if name != 'num_batches_tracked')
+        self.shapes = {name: value.shape for name, value in norm.state_dict().items() if name != 'num_batches_tracked'}
+        self.eval()
+
+
+class FoldedQuickGELU(nn.SiLU):
+    """QuickGELU as ``silu(s x) / s``, with both factors in the weights around it: one pass, in place.
+
+    The buffer ``scale`` marks state dicts whose weights hold the factors.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(inplace=True)
+        self.register_buffer('scale', torch.tensor(QuickGELU.SCALE))
         self.eval()
 
 
 def deploy(model: nn.Module) -> None:
-    """Fold norms and drop what only training needs, in place; a second call changes nothing.
+    """Fold norms and activations and drop what only training needs, in place; a second call changes nothing.
 
     Dropout, stochastic depth and gradient checkpointing go. Norms that have no running statistics (GN, LN, or BN with
-    ``track_running_stats=False``) depend on the image and stay as they are.
+    ``track_running_stats=False``) depend on the image and stay as they are, as do other activations.
 
     Args:
         model: A CvT in eval mode.
@@ -43,9 +59,14 @@ def deploy(model: nn.Module) -> None:
         )
     for module in list(model.modules()):
         if isinstance(module, ConvProjection) and _is_foldable(module.bn):
-            conv, folded = module.conv, FoldedNorm(module.bn)
-            conv.weight, conv.bias = _fold(conv.weight, module.bn.state_dict(), folded.eps)
-            module.bn = folded
+            tensors, norm = module.state_dict(), FoldedNorm(module.bn)
+            module.conv.bias = nn.Parameter(torch.empty_like(module.conv.weight[:, 0, 0, 0]))
+            module.bn = norm
+            module.load_state_dict(_fold_norm(tensors, norm.eps))
+        elif isinstance(module, Mlp) and type(module.act) is QuickGELU:
+            tensors = module.state_dict()
+            module.act = FoldedQuickGELU().to(module.fc1.weight.device)
+            module.load_state_dict(tensors | _fold_activation(tensors))
         elif isinstance(module, ConvAttention):
             module.attn_drop = 0.0
         elif isinstance(module, CvTBlock):
@@ -58,7 +79,7 @@ def deploy(model: nn.Module) -> None:
 
 
 def fit_state(model: nn.Module, state: dict[str, Tensor], prefix: str) -> None:
-    """Make a state dict fit: fold the norms of a training checkpoint where the model has folded its own.
+    """Make a state dict fit: fold a training checkpoint where the model has been folded.
 
     Args:
         model: A CvT.
@@ -70,41 +91,68 @@ def fit_state(model: nn.Module, state: dict[str, Tensor], prefix: str) -> None:
             loaded.
     """
     folded: dict[str, Tensor] = {}
-    for name, projection in model.named_modules():
-        if not isinstance(projection, ConvProjection):
+    dropped: list[str] = []
+    for name, module in model.named_modules():
+        path = f'{prefix}{name}.'
+        if isinstance(module, ConvProjection):
+            mark, anchor, is_folded = 'conv.bias', 'conv.weight', isinstance(module.bn, FoldedNorm)
+        elif isinstance(module, Mlp):
+            mark, anchor, is_folded = 'act.scale', 'fc1.weight', isinstance(module.act, FoldedQuickGELU)
+        else:
             continue
-        conv, norm = f'{prefix}{name}.conv.', f'{prefix}{name}.bn.'
-        if not isinstance(projection.bn, FoldedNorm):
-            if f'{conv}bias' in state:
+        if path + mark in state:
+            if not is_folded:
                 raise ValueError(
-                    f'{conv}bias: this is a deployed checkpoint, whose batch norms are folded into the convolutions, '
-                    f'and the model is not deployed. Call switch_to_deploy() before loading, or load the training '
-                    f'checkpoint'
+                    f'{path}{mark}: this is a deployed checkpoint, whose batch norms and activations are folded into '
+                    f'other weights, and the model is not deployed. Call switch_to_deploy() before loading, or load '
+                    f'the training checkpoint'
                 )
-        elif f'{conv}weight' in state and f'{conv}bias' not in state:
-            shapes = {f'{conv}weight': projection.conv.weight.shape}
-            shapes |= {norm + key: projection.conv.bias.shape for key in projection.bn.names}
-            wrong = [key for key, shape in shapes.items() if key not in state or state[key].shape != shape]
-            if wrong:
-                raise ValueError(
-                    f'this checkpoint cannot be folded into the deployed model: missing or of another shape: '
-                    f'{", ".join(wrong)}'
-                )
-            tensors = {key: state[norm + key] for key in projection.bn.names}
-            folded[f'{conv}weight'], folded[f'{conv}bias'] = _fold(state[f'{conv}weight'], tensors, projection.bn.eps)
-    for key in folded:
-        if key.endswith('.bias'):
-            norm = key.removesuffix('conv.bias') + 'bn.'
-            for name in [name for name in state if name.startswith(norm)]:
-                del state[name]
+        elif is_folded and path + anchor in state:
+            tensors = _select(state, path, _training_shapes(module))
+            if isinstance(module, Mlp):
+                parts = _fold_activation(tensors)
+            else:
+                parts = _fold_norm(tensors, module.bn.eps)
+                dropped += [key for key in state if key.startswith(f'{path}bn.')]
+            folded.update({path + key: value for key, value in parts.items()})
+    for key in dropped:
+        del state[key]
     state.update(folded)
 
 
-def _fold(weight: Tensor, norm: dict[str, Tensor], eps: float) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weight and bias of the convolution that does the work of a convolution without bias and its norm."""
-    return fuse_conv_bn_weights(
-        weight, None, norm['running_mean'], norm['running_var'], eps, norm.get('weight'), norm.get('bias')
-    )
+def _training_shapes(module: ConvProjection | Mlp) -> dict[str, torch.Size]:
+    """What a folded part needs of a training checkpoint."""
+    if isinstance(module, Mlp):
+        return {key: module.get_parameter(key).shape for key in ('fc1.weight', 'fc1.bias', 'fc2.weight')}
+    return {'conv.weight': module.conv.weight.shape} | {f'bn.{key}': s for key, s in module.bn.shapes.items()}
+
+
+def _select(state: dict[str, Tensor], path: str, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+    wrong = [path + key for key, shape in shapes.items() if path + key not in state or state[path + key].shape != shape]
+    if wrong:
+        raise ValueError(
+            f'this checkpoint cannot be folded into the deployed model: missing or of another shape: {", ".join(wrong)}'
+        )
+    return {key: state[path + key] for key in shapes}
+
+
+def _fold_norm(tensors: dict[str, Tensor], eps: float) -> dict[str, Tensor]:
+    """The convolution that does the work of a convolution without bias and its norm."""
+    names = ('running_mean', 'running_var', 'weight', 'bias')
+    mean, var, weight, bias = (tensors.get(f'bn.{name}') for name in names)
+    weight, bias = fuse_conv_bn_weights(tensors['conv.weight'], None, mean, var, eps, weight, bias)
+    return {'conv.weight': weight.detach(), 'conv.bias': bias.detach()}
+
+
+def _fold_activation(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An MLP whose hidden features are QuickGELU's, times its factor."""
+    scale = QuickGELU.SCALE
+    return {
+        'fc1.weight': tensors['fc1.weight'] * scale,
+        'fc1.bias': tensors['fc1.bias'] * scale,
+        'fc2.weight': tensors['fc2.weight'] / scale,
+        'act.scale': torch.tensor(scale, device=tensors['fc1.weight'].device),
+    }
 
 
 def _is_foldable(norm: nn.Module) -> bool:

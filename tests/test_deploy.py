@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import trial
 from cvt_backbone import CvT
 from cvt_backbone.checkpoints import CheckpointError, read
-from cvt_backbone.deploy import FoldedNorm
+from cvt_backbone.deploy import FoldedNorm, FoldedQuickGELU
 
 SETTINGS: dict[str, dict[str, Any]] = {
     'plain': {},
@@ -52,6 +52,7 @@ def test_same_outputs(build: Callable[..., CvT], case: str, size: tuple[int, int
         after = model(image)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
     assert all(isinstance(norm, FoldedNorm) for norm in norms(model))
+    assert all(isinstance(block.mlp.act, FoldedQuickGELU) for stage in model.stages for block in stage.blocks)
     assert not any(isinstance(m, nn.Dropout) for m in model.modules())
     assert not any(stage.with_cp for stage in model.stages)
     assert not any(block.drop_path or block.attn.attn_drop for stage in model.stages for block in stage.blocks)
@@ -88,7 +89,25 @@ def test_norms_of_the_image_stay(build: Callable[..., CvT], image: Tensor, norm_
     before, found = model(image), norms(model)
     model.switch_to_deploy()
     assert norms(model) == found
-    assert all(map(torch.equal, model(image), before))
+    torch.testing.assert_close(model(image), before, rtol=1e-4, atol=1e-4)
+
+
+def test_other_activations_stay(build: Callable[..., CvT], image: Tensor) -> None:
+    model = build(act_cfg=dict(type='GELU')).eval()
+    before = model(image)
+    model.switch_to_deploy()
+    assert isinstance(model.stage0.blocks[0].mlp.act, nn.GELU)
+    torch.testing.assert_close(model(image), before, rtol=1e-4, atol=1e-4)
+
+
+def test_no_grad_is_lost_in_place(build: Callable[..., CvT], image: Tensor) -> None:
+    """Gradients of a deployed model with respect to the image, as saliency maps need them."""
+    grads = []
+    for model in (build().eval(), deployed(build())):
+        x = image.clone().requires_grad_()
+        sum(map_.mean() for map_ in model(x)).backward()
+        grads.append(x.grad)
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-6)
 
 
 def test_sync_bn_is_folded(build: Callable[..., CvT], image: Tensor) -> None:
@@ -140,17 +159,29 @@ def test_deployed_checkpoint(build: Callable[..., CvT], image: Tensor, tmp_path:
     assert all(torch.equal(value, before[key]) for key, value in training.state_dict().items())
 
 
-@pytest.mark.parametrize('damage', ['no running_var', 'no weight', 'no norm', 'other shape'])
+def test_deployed_checkpoint_without_convolutions(build: Callable[..., CvT]) -> None:
+    arch = {'proj_method': ('linear',) * 3}
+    state = deployed(build(arch=arch)).state_dict()
+    with pytest.raises(ValueError, match=r'mlp\.act\.scale: this is a deployed checkpoint'):
+        build(arch=arch).load_state_dict(state, strict=False)
+
+
+@pytest.mark.parametrize('damage', ['no running_var', 'no weight', 'no norm', 'other shape', 'no fc2'])
 def test_checkpoint_that_is_not_whole(build: Callable[..., CvT], damage: str) -> None:
     model, state, name = deployed(build(seed=1)), build(seed=2).state_dict(), 'stage2.blocks.1.attn.conv_proj_k.'
     if damage == 'no norm':
         state = {key: value for key, value in state.items() if not key.startswith(f'{name}bn.')}
     elif damage == 'other shape':
         state[f'{name}bn.weight'] = torch.ones(1)
+    elif damage == 'no fc2':
+        del state['stage2.blocks.1.mlp.fc2.weight']
     else:
         del state[name + damage.replace('no ', 'bn.')]
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=rf'cannot be folded into the deployed model.*{name}bn\.'):
+    with pytest.raises(
+        ValueError,
+        match=r'cannot be folded into the deployed model.*(conv_proj_k\.bn|mlp\.fc2)\.',
+    ):
         model.load_state_dict(state, strict=False)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 

@@ -1,6 +1,6 @@
 """QuickGELU, the activation of the official MLP."""
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -10,6 +10,9 @@ class QuickGELU(nn.Module):
     Source: ``lib/models/cls_cvt.py``, ``QuickGELU``.
     """
 
+    SCALE = 1.702
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation, elementwise."""
-        return x * torch.sigmoid(1.702 * x)
+        # The same function through one fused kernel, which keeps one tensor for the backward pass, not two.
+        return F.silu(x * self.SCALE).mul_(1 / self.SCALE)
