@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
+
 from benchmark_measure import Job, as_arguments, run_child
 from benchmark_peers import PEERS, WORKS
 from benchmark_report import Header, Result, write_plots, write_tables
-from tqdm import tqdm
-
 from common import InputError, run
 
 MODELS = ('backbone', 'mask-rcnn', 'upernet')

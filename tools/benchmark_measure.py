@@ -5,7 +5,8 @@ Latency: wall time of one call, after warm-up; on CUDA between two synchronisati
 - infer: the forward pass in eval mode under ``no_grad``; of a detector or segmentor ``mode='predict'``.
 - train: forward and backward in train mode with gradients set to None before; no optimiser step. The loss of a
   backbone is the sum of the means of its maps, that of a detector or segmentor its own.
-- bf16: the forward pass under autocast.
+- bf16: the forward pass under autocast. In Mask R-CNN autocast covers backbone and neck and its heads get fp32 maps,
+  because mmcv's RoI operations have no bf16 kernel on a CPU.
 
 Data preprocessing, and so the copy to the device, is outside the measured time.
 
@@ -35,10 +36,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import benchmark_peers as peers
 import torch
 from torch import nn
 
+import benchmark_peers as peers
 import get_flops
 import trial
 from common import InputError
@@ -94,7 +95,7 @@ def run_child(
         What the task returned, or ``failure`` with a text for the table.
     """
     task = dict(kind=kind, arguments=arguments, memory_limit=memory_limit)
-    environment = os.environ | dict(OMP_NUM_THREADS=str(threads), TORCHINDUCTOR_COMPILE_THREADS='1')
+    environment = os.environ | dict(OMP_NUM_THREADS=str(threads), TORCHINDUCTOR_COMPILE_THREADS=str(threads))
     try:
         done = subprocess.run(
             [sys.executable, __file__, json.dumps(task)], capture_output=True, text=True, timeout=timeout,
@@ -156,6 +157,8 @@ def measure(**arguments: Any) -> dict[str, Any]:
     peer = peers.PEERS[job.peer]
     model = peers.build(peer, job.model).to(job.device)
     model.train(job.work == 'train')
+    if job.dtype == 'bf16' and job.model == 'mask-rcnn':
+        _autocast_features(model, job.device)
     if not peer.compile:
         _run(job, model, _make_input(job, model, SMALL)())
     make_input = _make_input(job, model, job.size)
@@ -241,7 +244,7 @@ def _run(job: Job, model: nn.Module, data: Any) -> float:
 
 
 def _step(job: Job, model: nn.Module, data: Any) -> None:
-    with torch.autocast(job.device, torch.bfloat16, enabled=job.dtype == 'bf16'):
+    with torch.autocast(job.device, torch.bfloat16, enabled=job.dtype == 'bf16' and job.model != 'mask-rcnn'):
         if job.work == 'infer':
             with torch.no_grad():
                 model(data) if job.model == 'backbone' else model(**data, mode='predict')
@@ -251,6 +254,17 @@ def _step(job: Job, model: nn.Module, data: Any) -> None:
         else:
             loss = model.parse_losses(model(**data, mode='loss'))[0]
     loss.backward()
+
+
+def _autocast_features(model: nn.Module, device: str) -> None:
+    """Let a detector extract its features under autocast and go on with fp32 maps."""
+    extract = model.extract_feat
+
+    def extract_feat(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.autocast(device, torch.bfloat16):
+            return tuple(level.float() for level in extract(images))
+
+    model.extract_feat = extract_feat
 
 
 def _timed(device: str, call: Callable[[], Any]) -> float:

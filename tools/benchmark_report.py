@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+
 from benchmark_measure import Job
 from benchmark_peers import PEERS
 
@@ -181,11 +182,11 @@ def fit_exponent(pixels: Sequence[float], values: Sequence[float]) -> tuple[floa
 
 
 def write_plots(folder: Path, results: Sequence[Result]) -> None:
-    """Write ``MODEL_WORK_DTYPE.png``: time and memory against pixels on log axes, with fitted exponents."""
+    """Write ``MODEL_WORK_DTYPE.png`` where something was measured: time and memory against pixels, with exponents."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    for key, group in _groups(results):
+    for key, group in _groups([result for result in results if any(_curves([result])[0])]):
         figure = Figure(figsize=(16, 8), layout='constrained')
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2)
@@ -203,10 +204,8 @@ def write_plots(folder: Path, results: Sequence[Result]) -> None:
         for axis, what, side in zip(axes, ('seconds', 'GB over idle'), ('left', 'right'), strict=True):
             axis.set(xscale='log', yscale='log', xlabel='pixels of an image', ylabel=what)
             axis.grid(which='both', alpha=0.3)
-            if axis.lines:
-                handles = axis.get_legend_handles_labels()
-                place = dict(loc=f'outside lower {side}', ncols=2, fontsize='small')
-                figure.legend(*handles, title='peer (fitted exponent)', **place)
+            place = dict(loc=f'outside lower {side}', ncols=2, fontsize='small')
+            figure.legend(*axis.get_legend_handles_labels(), title='peer (fitted exponent)', **place)
         image = io.BytesIO()
         figure.savefig(image, format='png', dpi=110)
         _replace(folder / f'{"_".join(key)}.png', image.getvalue())
