@@ -46,6 +46,9 @@ def resize_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns:
         (1, H', W', C); at the embedding's own size its values to the bit.
+
+    Note:
+        Under ``torch.use_deterministic_algorithms`` PyTorch refuses the backward pass of this on a GPU.
     """
     # No shortcut at the own size: there the weights of the interpolation are 0 and 1, and torch.compile needs no guard.
     resized = F.interpolate(positions.permute(0, 3, 1, 2), size=size, mode='bicubic', align_corners=False)
