@@ -21,7 +21,7 @@ import trial
 
 ROOT = Path(__file__).resolve().parents[1]
 CLS = sorted((ROOT / 'configs/cls').glob('*.py'))
-DIGITS = ROOT / 'configs/cls/cvt-nano_1xb32_digits.py'
+DIGITS = ROOT / 'configs/cls/cvt-nano_1xb64_digits.py'
 CUSTOM = ROOT / 'configs/cls/cvt-13_8xb256_custom.py'
 CVT13 = ROOT / 'configs/cls/cvt-13_8xb256_in1k.py'
 CVT13_22K = ROOT / 'configs/cls/cvt-13_8xb256_in21k.py'
@@ -62,7 +62,7 @@ def test_the_configs_are_there():
         'cvt-21_16xb128_in1k-384px',
         'cvt-21_16xb128_in21k',
         'cvt-21_16xb128_in21k-pre_ft-in1k-384px',
-        'cvt-nano_1xb32_digits',
+        'cvt-nano_1xb64_digits',
         'cvt-w24_16xb128_in21k',
         'cvt-w24_16xb128_in21k-pre_ft-in1k-384px',
     }

@@ -127,16 +127,16 @@ def move_data_root(cfg: Config, new: str) -> None:
     move(cfg._cfg_dict)
 
 
-def _datasets(value: Any) -> Iterator[dict]:
+def datasets_of(value: Any) -> Iterator[dict]:
     """The innermost data sets of a dataloader, through wrappers such as RepeatDataset."""
     if isinstance(value, dict):
         if 'data_root' in value or 'ann_file' in value:
             yield value
         for key in ('dataset', 'datasets'):
-            yield from _datasets(value.get(key))
+            yield from datasets_of(value.get(key))
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _datasets(item)
+            yield from datasets_of(item)
 
 
 def check_data(cfg: Config, *splits: str) -> None:
@@ -147,10 +147,10 @@ def check_data(cfg: Config, *splits: str) -> None:
         *splits: Which of ``train``, ``val`` and ``test`` are needed.
 
     Raises:
-        InputError: A data root or annotation file is not there.
+        InputError: A data root, annotation file or folder of images is not there.
     """
     for split in splits:
-        for dataset in _datasets(cfg.get(f'{split}_dataloader')):
+        for dataset in datasets_of(cfg.get(f'{split}_dataloader')):
             root = Path(dataset.get('data_root') or '')
             if not root.is_dir():
                 raise InputError(
@@ -160,6 +160,14 @@ def check_data(cfg: Config, *splits: str) -> None:
             ann_file = dataset.get('ann_file')
             if ann_file and not (root / ann_file).exists():
                 raise InputError(f'data_root: {root} lacks {ann_file}, which the {split} data of this config need')
+            prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+            for folder in prefix.values() if isinstance(prefix, dict) else [prefix]:
+                if not (root / folder).is_dir():
+                    there = ', '.join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
+                    raise InputError(
+                        f'data_root: {root} has no folder {folder}, which the {split} data of this config need; its '
+                        f'folders are: {there or "none"}'
+                    )
 
 
 def _digits_hint(root: Path) -> str:

@@ -7,7 +7,8 @@ three views of the same material:
     OUT/images/{train,val}/00000.jpg            pictures with 2 to 5 digits
     OUT/annotations/instances_{train,val}.json  their boxes and masks, as in COCO
     OUT/annotations/{train,val}/00000.png       their label maps, 0 for the photograph
-    OUT/classes/{train,val}/{0..9}/*.png        one digit in a picture of 64x64 pixels
+    OUT/classes/{train,val}/{0..9}/*.png        one digit in a picture of 64x64 pixels;
+                                                of each scan COPIES in train, 1 in val
     OUT/meta.json                               the arguments
 
 Train and val share neither a scan nor a pixel of a photograph. The same arguments give
@@ -43,7 +44,7 @@ SCENE_HEIGHTS = (0.15, 0.4)  # of a digit, over the side of the picture
 MIN_VISIBLE = 0.6  # share of a digit that the later ones must leave uncovered
 CLASS_SIZE = 64
 CLASS_HEIGHTS = (0.5, 0.9)
-TRAIN_COPIES = 3  # pictures of each scan in classes/train
+TRAIN_COPIES = 3  # pictures of each scan in classes/train, if nothing is said
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def write_classes(root: Path, split: Split, copies: int) -> None:
             Image.fromarray(picture).save(folder / name / f'{index:04d}_{copy}.png')
 
 
-def make_digits(out: Path, train: int, val: int, size: int, seed: int) -> None:
+def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: int = TRAIN_COPIES) -> None:
     """Write the data set, whole or not at all, and print what became of it.
 
     Args:
@@ -238,16 +239,19 @@ def make_digits(out: Path, train: int, val: int, size: int, seed: int) -> None:
         val: number of pictures to validate on, at least 1.
         size: side of these pictures in pixels, at least 64.
         seed: of all that is random, at least 0.
+        copies: pictures of each scan in the class folders of train, at least 1.
 
     Raises:
         ValueError: an argument is too small.
         FileExistsError: ``out`` is something else; it is left as it is.
         OSError: ``out`` cannot be written.
     """
-    arguments = {'train': train, 'val': val, 'size': size, 'seed': seed}
-    for name, least in {'train': 1, 'val': 1, 'size': 64, 'seed': 0}.items():
+    arguments = {'train': train, 'val': val, 'size': size, 'seed': seed, 'copies': copies}
+    for name, least in {'train': 1, 'val': 1, 'size': 64, 'seed': 0, 'copies': 1}.items():
         if arguments[name] < least:
             raise ValueError(f'{name} must be at least {least}, got {arguments[name]}')
+    if copies == TRAIN_COPIES:
+        del arguments['copies']  # as in sets of before there was a choice
     meta = json.dumps({'format': FORMAT, **arguments})
     content = f'{train} + {val} pictures of {size}x{size} pixels and the class folders'
     if os.path.lexists(out):
@@ -267,7 +271,7 @@ def make_digits(out: Path, train: int, val: int, size: int, seed: int) -> None:
         train_split, val_split = make_splits(seed)
         write_scenes(root, train_split, train, size)
         write_scenes(root, val_split, val, size)
-        write_classes(root, train_split, TRAIN_COPIES)
+        write_classes(root, train_split, copies)
         write_classes(root, val_split, 1)
         (root / 'meta.json').write_text(meta)
         root.rename(out)
@@ -285,6 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ('val', 200, 'number of pictures to validate on'),
         ('size', 160, 'side of these pictures in pixels, at least 64'),
         ('seed', 0, 'of all that is random'),
+        ('copies', TRAIN_COPIES, 'pictures of each scan in classes/train'),
     ):
         parser.add_argument(f'--{name}', metavar='N', type=int, default=default, help=f'{text} (default: %(default)s)')
     try:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
+from checks import SameModel, check_classes
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
 from launch import set_launcher
 
@@ -36,6 +37,7 @@ def main() -> None:
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'test')
+    check_classes(cfg, 'test')
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise InputError(f'checkpoint: {args.checkpoint} does not exist')
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
@@ -46,6 +48,8 @@ def main() -> None:
     if args.show_dir:
         draw_into(cfg, args.show_dir)
     runner = Runner.from_cfg(cfg)
+    advice = 'published weights are first to be converted: python tools/convert_checkpoint.py SRC DST --to mmpretrain'
+    runner.register_hook(SameModel(f'checkpoint: {args.checkpoint}', advice))
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     runner.test()

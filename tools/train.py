@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
+from checks import SameModel, check_classes, warn_of_lr
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
 from launch import set_launcher
 
@@ -23,6 +24,7 @@ def main() -> None:
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
+    check_classes(cfg, 'train', 'val')
     check_work_dir(cfg, args.work_dir, args.config)
     set_launcher(cfg, args.launcher)
     if args.amp:
@@ -44,7 +46,12 @@ def main() -> None:
             )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    if args.resume:
+        advice = 'to start from its weights instead of going on, give them as init_cfg of the backbone'
+        runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))
+    warn_of_lr(runner, cfg)
+    runner.train()
 
 
 if __name__ == '__main__':

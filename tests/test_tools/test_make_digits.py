@@ -229,6 +229,21 @@ def test_complete_set_is_left_alone(tool: ModuleType, root: Path, capsys: pytest
     assert read_files(root) == before
 
 
+def test_more_copies_of_the_same_scans(tool: ModuleType, root: Path, tmp_path: Path) -> None:
+    """The first copies stay as they are, val has one, and no scan of val is in train."""
+    tool.make_digits(tmp_path / 'digits', **ARGUMENTS, copies=5)
+    few, more = (read_files(folder / 'classes') for folder in (root, tmp_path / 'digits'))
+    assert few.items() < more.items()
+    train, val = ([name for name in more if name.startswith(split)] for split in SPLITS)
+    assert [name for name in few if name.startswith('val')] == val
+    scans = {Path(name).stem.split('_')[0] for name in train}
+    assert len(train) == 5 * len(scans)
+    assert not scans & {Path(name).stem.split('_')[0] for name in val}
+    meta = json.loads((tmp_path / 'digits/meta.json').read_text())
+    assert meta == {**json.loads((root / 'meta.json').read_text()), 'copies': 5}
+    assert len({more[name] for name in train}) == len(train), 'copies differ'
+
+
 def test_set_of_other_arguments_is_left_alone(tool: ModuleType, root: Path) -> None:
     before = read_files(root)
     with pytest.raises(FileExistsError, match='digits exists, but is no set of these'):

@@ -5,7 +5,8 @@ data_root = 'data/imagenet/'
 bgr_mean = [103.53, 116.28, 123.675]
 bgr_std = [57.375, 57.12, 58.395]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    # A broken file is named and another one trained on; ignore_empty=False makes it an error, as it is in tests.
+    dict(type='LoadImageOrName', imdecode_backend='pillow', ignore_empty=True),
     dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(
@@ -29,7 +30,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageOrName', imdecode_backend='pillow'),
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),  # 224 / 0.875
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

@@ -1,0 +1,42 @@
+"""Images that cannot be decoded: named, and by option left out."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmcv.transforms import TRANSFORMS, LoadImageFromFile
+from mmengine.logging import print_log
+
+
+@TRANSFORMS.register_module()
+class LoadImageOrName(LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile``, which does not say which file was broken, nor that it left one out.
+
+    With ``ignore_empty=True`` a file that cannot be read is named in a warning, and the data set draws another one in
+    its place; otherwise the error names it. Takes all arguments of ``LoadImageFromFile``. Only
+    ``imdecode_backend='pillow'`` notices files that end too early.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Load ``results['img_path']``.
+
+        Returns:
+            ``results`` with the image, or None where the file was left out.
+
+        Raises:
+            OSError: The file cannot be read, and ``ignore_empty`` is not set.
+        """
+        ignore, self.ignore_empty = self.ignore_empty, False
+        try:
+            return super().transform(results)
+        except Exception as error:  # each decoder raises its own
+            message = f'cannot read the image {results["img_path"]} ({error or type(error).__name__})'
+            if not ignore:
+                raise OSError(
+                    f'{message}; repair or remove it, or set ignore_empty=True in LoadImageOrName to go on without it'
+                ) from error
+            print_log(f'{message}; another one takes its place', logger='current', level=logging.WARNING)
+            return None
+        finally:
+            self.ignore_empty = ignore
