@@ -40,9 +40,9 @@ METRIC = 'accuracy/top1'
 HEAD = """# Ablations over digits: a sanity check of the options, not the paper's result
 
 Measured {date} by `python tools/dev/ablate.py`: top-1 accuracy on the {num_val} held-out pictures of
-`tools/make_digits.py` ({side}x{side} pixels) after {epochs} epochs from random weights on {num_train} pictures, for
-each config of `configs/ablations` with the seeds {seeds}. {machine} CPU, torch {torch}, one thread a run;
-{minutes:.0f} minutes of runs in all.
+`tools/make_digits.py` ({side}x{side} pixels) after {iters} iterations of {batch} pictures from random weights,
+{num_train} pictures being there to train on, for each config of `configs/ablations` with the seeds {seeds}.
+{machine} CPU, torch {torch}, one thread a run, {minutes:.0f} minutes of runs in all.
 
 The schedule is far too short to converge. One picture is {picture:.2f} % of the held-out ones, and their number alone
 leaves an accuracy of {mean:.0f} % uncertain by {error:.1f} % (one standard error). Differences of that size, or within
@@ -209,7 +209,8 @@ def write_table(out: Path, rows: list[tuple[Job, list[dict]]]) -> None:
     accuracies = [[result['top1'] for result in results] for _, results in rows]
     mean = statistics.mean(value for values in accuracies for value in values)
     text = HEAD.format(
-        date=date.today(), side=SIDE, num_val=num_val, num_train=num_train, epochs=cfg.train_cfg.max_epochs,
+        date=date.today(), side=SIDE, num_val=num_val, num_train=num_train, iters=cfg.train_cfg.max_iters,
+        batch=cfg.train_dataloader.batch_size,
         seeds=', '.join(str(result['seed']) for result in rows[0][1]), machine=platform.machine(),
         torch=torch.__version__, minutes=sum(result['seconds'] for _, results in rows for result in results) / 60,
         picture=100 / num_val, mean=mean, error=(mean * (100 - mean) / num_val) ** 0.5,
