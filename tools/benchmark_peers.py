@@ -134,6 +134,7 @@ def make_config(peer: Peer, model: str) -> Config:
             channels.append(channels[-1])
         cfg.model.decode_head.in_channels = channels
         cfg.model.auxiliary_head.in_channels = channels[2]
+        cfg.model.data_preprocessor.size_divisor = 1  # images of any size; to train, mmseg wants to be told
     cfg.model.backbone = backbone
     cfg.default_scope = scope
     return cfg
