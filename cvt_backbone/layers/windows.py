@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -41,14 +42,17 @@ def cut_axis(q_size: int, kv_size: int, window: int, stride: int) -> list[Run]:
         stride: Stride of the key projection.
 
     Returns:
-        The full windows (where the last one is not among them), then the last window.
+        The full windows (where the last one is not among them), then the last window. While a graph is compiled the
+        last window is a run of its own, full or not, so that the graph does not depend on the remainder.
     """
     last = (q_size - 1) // window
     step = window // stride
     tail = Run(1, last * window, q_size - last * window, last * step, kv_size - last * step)
-    if last and tail.q_length == window and tail.kv_length == step:
+    if last < 1:
+        return [tail]
+    if not torch.compiler.is_compiling() and (tail.q_length, tail.kv_length) == (window, step):
         return [Run(last + 1, 0, window, 0, step)]
-    return [Run(last, 0, window, 0, step), tail] if last else [tail]
+    return [Run(last, 0, window, 0, step), tail]
 
 
 def split_windows(x: Tensor, rows: tuple[int, int, int], cols: tuple[int, int, int]) -> Tensor:
