@@ -263,3 +263,28 @@ def test_no_attention_matrix(build: Callable[..., CvT], windows: tuple | None) -
     with LargestTensor() as largest:
         build(attn_drop_rate=0.1).train()(x)
     assert largest.numel >= matrix
+
+
+class Copies(TorchDispatchMode):
+    """Count the operators that only move values in memory."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        self.count += name in ('clone', 'copy_', 'contiguous', '_to_copy', 'cat', 'im2col')
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('deploy', [False, True])
+@pytest.mark.parametrize('out_indices', [(0, 1, 2), (1,)])
+def test_no_copy_inside(build: Callable[..., CvT], image: Tensor, deploy: bool, out_indices: tuple[int, ...]) -> None:
+    """One copy of the image at the entry, one per map at the exit, two per block where a cls token's key and value join
+    the map's; none else."""
+    model = build(out_indices=out_indices).eval()
+    if deploy:
+        model.switch_to_deploy()
+    with torch.no_grad(), Copies() as copies:
+        model(image)
+    with_cls = [stage for stage in model.stages if stage.cls_token is not None]
+    assert copies.count == 1 + len(out_indices) + 2 * sum(len(stage.blocks) for stage in with_cls)

@@ -49,6 +49,15 @@ def test_maps(name: str) -> None:
         assert feature_map.double().norm().item() == pytest.approx(float(case.data[f'stage{i}_norm']), rel=1e-5)
 
 
+def test_windows_of_the_pretraining_size() -> None:
+    """At 224x224 windows of (56, 28, 14) tokens hold the whole maps."""
+    case = load_case('cvt13_224')
+    with torch.no_grad():
+        maps, plain = build(case, window_sizes=(56, 28, 14))(case.image()), build(case)(case.image())
+    assert worst_map(case, maps) < 1e-5
+    torch.testing.assert_close(maps, plain, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize('name', mark(CASES))
 def test_logits(name: str) -> None:
     case = load_case(name)
