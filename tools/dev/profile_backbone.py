@@ -1,0 +1,114 @@
+"""Where the time of a CvT backbone goes on a CPU: per stage and operation, with the share of the fp32 GEMM peak.
+
+Each stage runs by itself on the input it gets from the one before it, under torch's profiler. Multiply-accumulates are
+counted on the meta device, where attention is two matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections import defaultdict
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import trange
+
+from cvt_backbone import CvT
+from cvt_backbone.layers import CvTStage
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmark import parse_size
+from benchmark_measure import measure_gemm
+from common import run
+
+OPERATIONS = {  # of ATen -> in the table; what is not named here is `other`
+    'addmm': 'Linear',
+    'mm': 'Linear',
+    'mkldnn_convolution': 'convolution',
+    '_scaled_dot_product_flash_attention_for_cpu': 'attention',
+    'silu': 'activation',
+    'silu_': 'activation',
+    'sigmoid': 'activation',
+    'mul': 'activation',
+    'mul_': 'activation',
+    'native_layer_norm': 'norm',
+    'native_batch_norm': 'norm',
+    'copy_': 'copy, bias',  # a Linear begins with a copy of its bias to every row of its output
+    'cat': 'copy, bias',
+    'add': 'residual',
+}
+LAYERS = {nn.Linear: 'Linear', nn.Conv2d: 'convolution'}  # whose multiply-accumulates are theirs alone
+
+
+def main() -> None:
+    """Profile and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--arch', default='cvt-13', help='of the zoo (default: cvt-13)')
+    parser.add_argument('--windows', type=int, nargs='+', metavar='W', help='per stage; 0 is global (default: global)')
+    parser.add_argument('--deploy', action='store_true', help='switch_to_deploy() first')
+    parser.add_argument('--size', default='800x1333', metavar='HxW', help='image in pixels (default: 800x1333)')
+    parser.add_argument('--rounds', type=int, default=5, help='the median of so many is printed (default: 5)')
+    args = parser.parse_args()
+    windows = [window or None for window in args.windows] if args.windows else None
+    model = CvT(args.arch, window_sizes=windows).eval()
+    if args.deploy:
+        model.switch_to_deploy()
+    x = torch.rand(1, 3, *parse_size(args.size))
+    peak = measure_gemm('fp32', 'cpu', torch.get_num_threads())['flops']
+    print(f'{args.arch}, windows {windows}, {"deployed, " if args.deploy else ""}{args.size}, ', end='')
+    print(f'{torch.get_num_threads()} threads, GEMM peak {peak / 1e9:.0f} GFLOP/s, torch {torch.__version__}\n')
+    print('| stage | operation | ms | share of time | GMACs | share of peak |\n|---|---|---:|---:|---:|---:|')
+    rows = []
+    for i, stage in enumerate(model.stages):
+        seconds, macs = profile_stage(stage, x, args.rounds), count_stage(stage, x)
+        rows += [(i, name, value, macs.get(name, 0)) for name, value in sorted(seconds.items(), key=lambda kv: -kv[1])]
+        with torch.no_grad():
+            x = stage(x)[0].permute(0, 3, 1, 2)
+    total = sum(row[2] for row in rows)
+    for stage_index, name, value, macs in [*rows, ('all', '', total, sum(row[3] for row in rows))]:
+        share = f'{2 * macs / value / peak:.0%}' if macs else ''
+        gmacs = f'{macs / 1e9:.1f}' if macs else ''
+        print(f'| {stage_index} | {name} | {value * 1e3:.0f} | {value / total:.1%} | {gmacs} | {share} |')
+
+
+def profile_stage(stage: CvTStage, x: Tensor, rounds: int) -> dict[str, float]:
+    """Seconds per operation of one stage, (B, C, H, W) in: medians after one round of warm-up."""
+    found: dict[str, list[float]] = defaultdict(list)
+    with torch.no_grad():
+        stage(x)
+        for _ in trange(rounds, desc='rounds', leave=False):
+            with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
+                stage(x)
+            seconds: dict[str, float] = defaultdict(float)
+            for event in profiler.key_averages():
+                name = OPERATIONS.get(event.key.removeprefix('aten::'), 'other')
+                seconds[name] += event.self_cpu_time_total / 1e6
+            for name, value in seconds.items():
+                found[name].append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def count_stage(stage: CvTStage, x: Tensor) -> dict[str, int]:
+    """Multiply-accumulates per operation of one stage."""
+    stage = deepcopy(stage).to('meta').requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        stage(x.to('meta'))
+    macs: dict[str, int] = defaultdict(int)
+    macs['attention'] = counter.get_total_flops() // 2
+    counts = counter.get_flop_counts()
+    for name, module in stage.named_modules():
+        if type(module) in LAYERS:
+            own = sum(counts[f'{type(stage).__name__}.{name}'].values()) // 2
+            macs[LAYERS[type(module)]] += own
+            macs['attention'] -= own  # what no layer does
+    return macs
+
+
+if __name__ == '__main__':
+    run(main)
