@@ -27,15 +27,36 @@ def draw_into(cfg: Config, folder: str) -> None:
         hook.update(enable=True, interval=1, out_dir=folder)
 
 
+def score_by_real(cfg: Config, ann_file: str) -> None:
+    """Let a classifier's first guess count as right where it is among the labels of ImageNet ReaL."""
+    if cfg.default_scope != 'mmpretrain':
+        raise InputError(f'--real: is for classifiers of ImageNet, and this config is of {cfg.default_scope}')
+    if not Path(ann_file).is_file():
+        raise InputError(f'--real: {ann_file} does not exist; python tools/imagenet_labels.py real writes it')
+    old = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(
+        type='MultiLabelDataset',
+        data_root=old.data_root,
+        data_prefix=old.get('data_prefix') or old.split,
+        ann_file=str(Path(ann_file).resolve()),
+        pipeline=old.pipeline,
+    )
+    # Of one guess per image the share that is right.
+    cfg.test_evaluator = dict(type='MultiLabelMetric', topk=1, items=['precision'], average='micro')
+
+
 def main() -> None:
     """Read the config, check what it needs, evaluate."""
     parser = make_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint of a training of this config')
     parser.add_argument('--out', help='pickle file for the raw predictions (.pkl)')
     parser.add_argument('--show-dir', help='folder for painted images; mmdet puts it below WORK_DIR/TIME_STAMP')
+    parser.add_argument('--real', metavar='FILE', help='labels of ImageNet ReaL by tools/imagenet_labels.py')
     args = parse_args(parser)
 
     cfg = load_config(args.config, args.cfg_options)
+    if args.real:
+        score_by_real(cfg, args.real)
     check_data(cfg, 'test')
     check_classes(cfg, 'test')
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():

@@ -4,7 +4,7 @@ _base_ = './cvt-13_8xb256_in1k.py'
 
 data_root = 'data/digits/classes/'
 num_classes = 10
-max_iters = 2400
+max_iters = 2000
 model = dict(
     data_preprocessor=dict(num_classes=num_classes),
     # The official init, of std 0.02, is slow to start at these widths.
@@ -36,14 +36,14 @@ train_pipeline = [
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=64,
-    num_workers=1,
+    num_workers=2,
     sampler=dict(type='InfiniteSampler'),
     dataset=dict(
         _delete_=True, type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline
     ),
 )
 val_dataloader = dict(
-    num_workers=1,
+    num_workers=2,
     dataset=dict(_delete_=True, type='CustomDataset', data_root=data_root, data_prefix='val', pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
@@ -56,12 +56,12 @@ optim_wrapper = dict(
     paramwise_cfg=_base_.optim_wrapper.paramwise_cfg,
     clip_grad=dict(max_norm=1.0),
 )
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=600)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters),
 ]
 auto_scale_lr = dict(base_batch_size=64)
 log_processor = dict(by_epoch=False)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=600, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
 randomness = dict(seed=0)

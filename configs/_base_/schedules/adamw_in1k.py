@@ -1,6 +1,7 @@
 # The recipe of the official code's yaml files: 300 epochs, 2048 images per step, lr 0.00025 per GPU of 256 images on
 # 8 GPUs (or 0.000125 per GPU of 128 on 16), set once per epoch. The paper's text says lr 0.02 at 2048 images, ten times
-# as much, and PASSL's yaml 0.003; followed is the code, whose weights are the published ones.
+# as much, and PASSL's yaml 0.003; followed is the code, whose weights are the published ones. The yaml's 10 cool-down
+# epochs never run: its loop ends at epoch 300.
 _base_ = './adamw.py'
 
 max_epochs = 300

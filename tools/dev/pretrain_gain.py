@@ -1,0 +1,153 @@
+"""Train the digits Mask R-CNN with and without a pretrained backbone, under one schedule and several seeds.
+
+Writes a table and a plot of box and mask AP. A run that was stopped goes on from its last checkpoint at the next call,
+and one that is done is not repeated, so the whole can be done in pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from tqdm import tqdm
+
+from ablate import replacing, spread
+from common import ROOT, InputError, check_data, load_config, run
+from cvt_backbone.checkpoints import CheckpointError, read
+
+CONFIG = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
+METRICS = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
+STARTS = {False: 'random weights', True: 'pretrained on digits'}
+HEAD = """# Digits mask AP with and without classification pretraining
+
+Measured {date} by `python tools/dev/pretrain_gain.py CHECKPOINT --epochs {epochs}`: Mask R-CNN of
+[configs/demo](../{config}) on the {images} held-out pictures of `tools/make_digits.py`, {epochs} epoch(s) of
+its schedule on {train} pictures, the same schedule and seeds on both sides; {machine} CPU, torch {torch}. The
+checkpoint is one that `configs/cls/cvt-nano_1xb64_digits.py` wrote, given as `init_cfg` as it is; that classifier saw
+the scans and photographs that the detector trains on, and none of the held-out ones.
+
+![AP of each seed, mean and standard deviation]({plot})
+
+| backbone starts from | seeds | box AP, mean ± std. dev. | mask AP, mean ± std. dev. | mask AP of each seed |
+|---|---|---|---|---|
+"""
+
+
+def main() -> None:
+    """Train what is missing, then write table and plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoint', type=Path, help='of the digits classifier')
+    parser.add_argument('-o', '--out', type=Path, default=ROOT / 'docs/pretrain_gain.md', help='default: %(default)s')
+    parser.add_argument('--data-root', default='data/digits', help='default: %(default)s')
+    parser.add_argument('--work-dir', type=Path, default='work_dirs/pretrain_gain', help='default: %(default)s')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument('--epochs', type=int, default=2, help='default: %(default)s')
+    parser.add_argument('--only', type=int, metavar='N', help='stop after N runs that were not done yet')
+    args = parser.parse_args()
+    if args.epochs < 1:
+        raise InputError(f'--epochs: must be at least 1, got {args.epochs}')
+    cfg = load_config(str(ROOT / CONFIG), {'data_root': args.data_root})
+    check_data(cfg, 'train', 'val')
+    try:
+        read(str(args.checkpoint), cfg.model.backbone.arch)
+    except CheckpointError as error:
+        raise InputError(f'checkpoint: {error}') from error
+
+    jobs = [(pretrained, seed) for seed in args.seeds for pretrained in STARTS]
+    missing = [job for job in jobs if last_metrics(folder_of(args, *job), args.epochs) is None]
+    for job in tqdm(missing[: args.only], desc='runs'):
+        train(args, *job)
+    results = {job: last_metrics(folder_of(args, *job), args.epochs) for job in jobs}
+    if None in results.values():
+        print(f'{sum(r is None for r in results.values())} runs are to be done; call again, then the table is written')
+        return
+    write(args, cfg.train_dataloader.dataset.data_root, results)
+
+
+def folder_of(args: argparse.Namespace, pretrained: bool, seed: int) -> Path:
+    """Where a run leaves its files."""
+    return args.work_dir / f'{"pretrained" if pretrained else "random"}_{args.epochs}e_seed{seed}'
+
+
+def last_metrics(folder: Path, epochs: int) -> dict[str, float] | None:
+    """Box and mask AP after the last epoch, or None where the run is not done."""
+    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
+        for entry in map(json.loads, path.read_text().splitlines()):
+            if METRICS['mask AP'] in entry and entry['step'] == epochs:
+                return {name: entry[key] for name, key in METRICS.items()}
+    return None
+
+
+def train(args: argparse.Namespace, pretrained: bool, seed: int) -> None:
+    """Run tools/train.py, from the last checkpoint of its folder on.
+
+    Raises:
+        InputError: It failed.
+    """
+    folder = folder_of(args, pretrained, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    options = [
+        f'data_root={args.data_root}', f'randomness.seed={seed}', f'train_cfg.max_epochs={args.epochs}',
+        f'train_cfg.val_interval={args.epochs}', f'param_scheduler.1.end={args.epochs}',
+        f'param_scheduler.1.T_max={args.epochs}',
+    ]  # fmt: skip
+    if pretrained:
+        options += ['model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={args.checkpoint}']
+    command = [sys.executable, ROOT / 'tools/train.py', ROOT / CONFIG, '--work-dir', folder, '--resume']
+    log = folder / 'output.log'
+    with log.open('a') as file:
+        status = subprocess.run([*command, '--cfg-options', *options], stdout=file, stderr=subprocess.STDOUT).returncode
+    if status:
+        last = (log.read_text().strip().splitlines() or ['nothing'])[-1]
+        raise InputError(f'{folder.name}: exit status {status}, see {log}: {last}')
+
+
+def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, int], dict[str, float]]) -> None:
+    """Write table and plot, each whole or not at all."""
+    images, train_images = (len(list(Path(data_root, 'images', split).iterdir())) for split in ('val', 'train'))
+    text = HEAD.format(
+        date=date.today(), epochs=args.epochs, config=CONFIG, images=images, train=train_images,
+        machine=platform.machine(), torch=torch.__version__, plot=args.out.with_suffix('.png').name,
+    )  # fmt: skip
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout='constrained')
+    for pretrained, start in STARTS.items():
+        values = {name: [results[pretrained, seed][name] for seed in args.seeds] for name in METRICS}
+        means = ' | '.join(f'{statistics.mean(v):.3f} ± {spread(v):.3f}' for v in values.values())
+        each = ', '.join(f'{value:.3f}' for value in values['mask AP'])
+        text += f'| {start} | {", ".join(map(str, args.seeds))} | {means} | {each} |\n'
+        for ax, (name, aps) in zip(axes, values.items(), strict=True):
+            draw(ax, name, pretrained, aps)
+    with replacing(args.out) as part:
+        part.write_text(text)
+    with replacing(args.out.with_suffix('.png')) as part:
+        figure.savefig(part, dpi=120, format='png')
+    plt.close(figure)
+    print(text.split('\n\n')[-1])
+    print(f'written: {args.out}')
+
+
+def draw(ax: Axes, name: str, pretrained: bool, values: list[float]) -> None:
+    """Mean and standard deviation as a square with bars, each seed as a dot."""
+    ax.errorbar(int(pretrained), statistics.mean(values), yerr=spread(values), fmt='s', color='C0', capsize=5)
+    ax.plot([pretrained + 0.12] * len(values), values, '.', color='C1')
+    ax.set_xticks(range(len(STARTS)), STARTS.values())
+    ax.set(xlim=(-0.5, 1.5), ylim=(0, None), title=name)
+    ax.grid(axis='y', alpha=0.3)
+
+
+if __name__ == '__main__':
+    run(main)
