@@ -10,7 +10,6 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from common import InputError, datasets_of
@@ -104,8 +103,9 @@ class SameModel(Hook):
         Raises:
             InputError: They differ.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        own = {name.removeprefix('module.'): tuple(tensor.shape) for name, tensor in runner.model.state_dict().items()}
+        if not own:  # FSDP gathers the whole state on the first process alone.
+            return
         state = checkpoint.get('state_dict', checkpoint)
         found = {
             name.removeprefix('module.'): tuple(tensor.shape)

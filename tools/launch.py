@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 from mmengine.config import Config
 from torch import distributed
@@ -29,10 +31,53 @@ def set_launcher(cfg: Config, launcher: str) -> None:
             f'--launcher pytorch --cfg-options env_cfg.dist_cfg.backend=gloo'
         )
     distributed.init_process_group('gloo')
-    # mmengine would give DDP a GPU's number.
+    # mmengine would give DDP and FSDP a GPU's number.
+    if 'strategy' in cfg:
+        cfg.strategy.setdefault('model_wrapper', {})['device_id'] = 'cpu'
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+
+
+def check_strategy(cfg: Config) -> None:
+    """Refuse what a strategy of mmengine's FlexibleRunner would refuse late or do wrongly without a word.
+
+    Args:
+        cfg: The config with its launcher, and with the lr's scaling and the precision that were asked for.
+
+    Raises:
+        InputError: A sharded model shall train in one process or clip gradients by their norm, or DeepSpeed is not
+            installed or asked for what mmengine does not pass on to it.
+    """
+    name = cfg.get('strategy', {}).get('type', '').rpartition('.')[-1]
+    clip_grad = cfg.optim_wrapper.get('clip_grad') or {}
+    if name == 'FSDPStrategy' and cfg.launcher == 'none':
+        raise InputError(
+            '--launcher: this config shards the model over several processes; start them by tools/dist_train.sh CONFIG '
+            'PROCESSES, or by tools/slurm_train.sh'
+        )
+    if name == 'FSDPStrategy' and clip_grad and clip_grad.get('type', 'norm') == 'norm':
+        raise InputError(
+            'optim_wrapper.clip_grad: each process would clip by the norm of its own shard; give --cfg-options '
+            'optim_wrapper.clip_grad=None, or train without FSDP'
+        )
+    if name != 'DeepSpeedStrategy':
+        return
+    if find_spec('deepspeed') is None:
+        raise InputError(
+            'strategy: DeepSpeedStrategy needs the package deepspeed, which is not installed: pip install deepspeed, '
+            'or take the config with FSDP'
+        )
+    if cfg.optim_wrapper.type != 'DeepSpeedOptimWrapper':
+        raise InputError(
+            f'optim_wrapper.type: DeepSpeedStrategy needs DeepSpeedOptimWrapper, got {cfg.optim_wrapper.type}; its '
+            f'precision is set by strategy.fp16 or strategy.bf16, not by --amp'
+        )
+    if cfg.get('auto_scale_lr', {}).get('enable'):
+        raise InputError(
+            '--auto-scale-lr: mmengine does not scale the lr under DeepSpeed; give it by --cfg-options '
+            'optim_wrapper.optimizer.lr=LR'
+        )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.device import get_device
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 
 from checks import SameModel, check_classes, warn_of_lr
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
-from launch import set_launcher
+from launch import check_strategy, set_launcher
 
 
 def main() -> None:
@@ -39,14 +39,15 @@ def main() -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
+    check_strategy(cfg)
     if args.resume:
-        if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).is_file():
+        if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).exists():
             raise InputError(
                 f'--resume: {args.resume} does not exist; without a name it takes the last of the work dir'
             )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     if args.resume:
         advice = 'to start from its weights instead of going on, give them as init_cfg of the backbone'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))

@@ -1,0 +1,238 @@
+"""Two processes on one machine over gloo, a tiny classifier and the digits: DDP and FSDP against one process.
+
+BatchNorm in train mode normalises each process's own images, as in the official code (torch's SyncBatchNorm is for GPUs
+alone). One step of two processes is therefore that of one process over all images where batch norms use their running
+statistics, and elsewhere the mean of one process's steps over either half.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+
+from config_checks import load, on_meta, settings_of
+
+pytest.importorskip('mmpretrain')
+pytest.importorskip('sklearn')
+import distributed_worker
+from sklearn.datasets import load_digits
+
+import trial
+
+ROOT = Path(__file__).resolve().parents[1]
+FSDP_W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k-fsdp.py'
+ZERO_W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k-deepspeed.py'
+W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k.py'
+TIMEOUT = 120
+
+# Nothing random but the weights and the order of the images, so that runs can be compared.
+CONFIG = """
+_base_ = {bases}
+
+plain = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+model = dict(
+    backbone=dict(arch={arch}, drop_path_rate=0.0, with_cp={with_cp}),
+    head=dict(in_channels=32),
+)
+loader = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(batch_size=4, dataset=dict(data_root='{data}', pipeline=plain), **loader)
+val_dataloader = dict(batch_size=16, dataset=dict(data_root='{data}'), **loader)
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=4, val_interval=100)
+optim_wrapper = dict(clip_grad=None)
+param_scheduler = dict(_delete_=True, type='LinearLR', start_factor=0.5, by_epoch=False, begin=0, end=10)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2, max_keep_ckpts=-1))
+log_processor = dict(window_size=1)
+env_cfg = dict(dist_cfg=dict(backend='gloo'))
+"""
+
+
+@pytest.fixture(scope='module')
+def configs(tmp_path_factory):
+    """A config without and one with FSDP and gradient checkpointing, over 120 digits and 77 others."""
+    root = tmp_path_factory.mktemp('digits')
+    scans = load_digits()
+    for i, (pixels, label) in enumerate(zip(scans.images[:197], scans.target, strict=False)):
+        folder = root / ('train' if i < 120 else 'val') / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 15).astype(np.uint8)).convert('RGB').resize((32, 32)).save(folder / f'{i}.png')
+    base = str(ROOT / 'configs/cls/cvt-nano_1xb64_digits.py')
+    fsdp = str(ROOT / 'configs/_base_/strategies/fsdp.py')
+    paths = {}
+    for name, bases in {'ddp': [base], 'fsdp': [base, fsdp]}.items():
+        paths[name] = root / f'{name}.py'
+        paths[name].write_text(CONFIG.format(bases=bases, arch=TINY, data=root, with_cp=name == 'fsdp'))
+    return paths
+
+
+def start(*command):
+    """Run a command with a free port for processes to meet at."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join(str(ROOT / folder) for folder in ('', 'tools', 'tests'))
+    env = {**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PORT': port}
+    words = [str(word) for word in command]
+    if words[0] == 'worker':
+        ports = ['--master_addr=127.0.0.1', f'--master_port={port}', '--nproc_per_node=2']
+        words = [sys.executable, '-m', 'torch.distributed.run', *ports, str(ROOT / 'tests/distributed_worker.py'),
+                 *words[1:]]  # fmt: skip
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout + done.stderr
+
+
+def train(config, work_dir, *options):
+    return start('bash', 'tools/dist_train.sh', config, 2, '--work-dir', work_dir, *options)
+
+
+def read(path):
+    return torch.load(path, map_location='cpu', weights_only=False)  # written by this test
+
+
+def metrics(work_dir):
+    (path,) = work_dir.glob('*/*.json')
+    return {key: value for key, value in json.loads(path.read_text()).items() if key.startswith('accuracy')}
+
+
+@pytest.fixture(scope='module')
+def fsdp_run(configs, tmp_path_factory):
+    """Two iterations, then two more by another start: the folder, and what was printed in the end."""
+    work_dir = tmp_path_factory.mktemp('fsdp')
+    train(configs['fsdp'], work_dir, '--cfg-options', 'train_cfg.max_iters=2')
+    return work_dir, train(configs['fsdp'], work_dir, '--resume')
+
+
+@pytest.mark.slow
+def test_gradients_of_two_processes_are_those_of_one(configs, tmp_path):
+    start('worker', 'gradients', configs['ddp'], tmp_path / 'work', tmp_path / 'found.pth')
+    found = read(tmp_path / 'found.pth')
+    cfg = Config.fromfile(configs['ddp'])
+    init_default_scope('mmpretrain')
+    cfg.work_dir = str(tmp_path / 'one')
+    runner = distributed_worker.Runner.from_cfg(cfg)
+    dataset = runner.train_dataloader.dataset
+
+    def alone(indices, norm_eval):
+        return distributed_worker.gradients(runner.model, dataset, indices, norm_eval)
+
+    joint = alone(range(8), norm_eval=True)
+    halves = [alone(part, norm_eval=False) for part in (range(4), range(4, 8))]
+    together = alone(range(8), norm_eval=False)
+    scale = max(gradient.abs().max() for gradient in joint.values())
+    assert scale > 0.01
+    for name, gradient in joint.items():
+        assert (found['True'][name] - gradient).abs().max() <= 1e-5 * scale, name
+        mean = (halves[0][name] + halves[1][name]) / 2
+        assert (found['False'][name] - mean).abs().max() <= 1e-5 * scale, name
+    assert any((found['False'][name] - together[name]).abs().max() > 1e-3 * scale for name in together)
+
+
+@pytest.mark.slow
+def test_fsdp_trains_saves_and_resumes_as_ddp_trains(configs, fsdp_run, tmp_path):
+    """Weights, running statistics, AdamW's moments and the lr after four iterations, half of them resumed."""
+    work_dir, printed = fsdp_run
+    assert 'resumed epoch: 0, iter: 2' in printed
+    assert 'the lr 0.002 is meant for 64 images per step' in printed
+    assert '2 process(es) x 4 images = 8; in proportion it would be 0.002 x 8 / 64 = 0.00025' in printed
+    train(configs['ddp'], tmp_path)
+    expected, found = read(tmp_path / 'iter_4.pth'), read(work_dir / 'iter_4.pth')
+    before = read(work_dir / 'iter_2.pth')['state_dict']
+    assert list(found['state_dict']) == list(expected['state_dict'])
+    for name, tensor in expected['state_dict'].items():
+        torch.testing.assert_close(found['state_dict'][name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    assert any(not torch.equal(before[name], tensor) for name, tensor in found['state_dict'].items())
+
+    model = MODELS.build(Config.fromfile(configs['ddp']).model)
+    groups = zip(model.named_parameters(), expected['optimizer']['state'].values(), strict=True)
+    for (name, _), state in groups:
+        shards = found['optimizer']['state'][name]
+        assert shards['step'] == state['step'] == 4
+        torch.testing.assert_close(shards['exp_avg'], state['exp_avg'], rtol=1e-4, atol=1e-6)
+    assert found['optimizer']['base_param_settings']['lr'] == expected['optimizer']['base_param_settings']['lr']
+    assert found['param_schedulers'][0]['last_step'] == 4
+
+
+@pytest.mark.slow
+def test_shards(configs, tmp_path):
+    """One unit per block and one for the rest; half of the parameters each; every parameter decays as it should."""
+    start('worker', 'shards', configs['fsdp'], tmp_path / 'work', tmp_path / 'found.pth')
+    found = read(tmp_path / 'found.pth')
+    assert sorted(found['units']) == ['CvTBlock'] * sum(TINY['depths']) + ['ImageClassifier']
+    assert sum(found['held']) == found['total']
+    assert max(found['held']) < 0.52 * found['total']
+    assert found['sharded_rates'] == found['rates']
+    assert len({decay for _, decay in found['rates'].values()}) == 2
+
+
+@pytest.mark.slow
+def test_a_sharded_run_s_checkpoint_is_a_plain_model_s_and_two_processes_evaluate_as_one(configs, fsdp_run, tmp_path):
+    from cvt_backbone import CvT
+
+    checkpoint = fsdp_run[0] / 'iter_4.pth'
+    start(sys.executable, 'tools/test.py', configs['ddp'], checkpoint, '--work-dir', tmp_path / 'one')
+    start('bash', 'tools/dist_test.sh', configs['ddp'], checkpoint, 2, '--work-dir', tmp_path / 'two')
+    assert metrics(tmp_path / 'one') == metrics(tmp_path / 'two')
+    assert 0 < metrics(tmp_path / 'one')['accuracy/top1'] < 100, 'of 77 images, an odd number'
+    state = read(checkpoint)['state_dict']
+    backbone = CvT(TINY, out_type='avg_featmap', init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint)))
+    backbone.init_weights()
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, state[f'backbone.{name}']), name
+
+
+@pytest.mark.parametrize('path', [FSDP_W24, ZERO_W24], ids=['fsdp', 'deepspeed'])
+def test_variants_of_w24_are_its_recipe(path):
+    cfg, plain = load(path).to_dict(), load(W24).to_dict()
+    assert cfg.pop('runner_type') == 'FlexibleRunner'
+    assert cfg.pop('strategy')['type'].endswith({FSDP_W24: 'FSDPStrategy', ZERO_W24: 'DeepSpeedStrategy'}[path])
+    assert cfg['model']['backbone'].pop('with_cp') is True
+    cfg['optim_wrapper']['type'] = {ZERO_W24: 'AmpOptimWrapper'}.get(path, cfg['optim_wrapper']['type'])
+    assert cfg == plain
+
+
+def test_settings_of_deepspeed_are_its_strategy_s():
+    """As far as it goes without the package: names of settings, and the optimiser with its groups."""
+    import inspect
+
+    from mmengine._strategy.deepspeed import DeepSpeedOptimWrapper, DeepSpeedStrategy
+    from mmengine.optim import build_optim_wrapper
+
+    cfg = load(ZERO_W24)
+    assert set(cfg.strategy) - {'type'} <= set(inspect.signature(DeepSpeedStrategy.__init__).parameters)
+    model = on_meta(settings_of(ZERO_W24), 'mmpretrain')
+    wrapper = build_optim_wrapper(model, Config(cfg.optim_wrapper.to_dict())._cfg_dict)
+    assert type(wrapper) is DeepSpeedOptimWrapper
+    assert {group['weight_decay'] for group in wrapper.param_groups} == {0.0, 0.1}
+
+
+def test_a_model_cast_to_half_trains():
+    """DeepSpeed casts weights, statistics and images; here to bfloat16, which CPUs compute in."""
+    settings = load(ZERO_W24).model.to_dict()
+    settings['backbone']['arch'], settings['head']['in_channels'] = TINY, TINY['embed_dims'][-1]
+    cfg = Config(dict(model=settings, default_scope='mmpretrain'))
+    model, batch = trial.build_model(cfg).bfloat16().train(), trial.random_batch(cfg, (64, 64))
+    data = model.data_preprocessor(batch, training=True)
+    loss, _ = model.parse_losses(model(data['inputs'].bfloat16(), data['data_samples'], mode='loss'))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_deepspeed_builds_its_strategy(tmp_path):
+    pytest.importorskip('deepspeed', reason='deepspeed is not installed: its strategy is not run')
+    from mmengine.registry import STRATEGIES
+
+    strategy = STRATEGIES.build({**load(ZERO_W24).strategy, 'work_dir': str(tmp_path)})
+    assert strategy.config['zero_optimization']['stage'] == 2
+    assert strategy.config['fp16']['enabled']
