@@ -75,25 +75,51 @@ def configs(tmp_path_factory):
     return paths
 
 
-def start(*command):
-    """Run a command with a free port for processes to meet at."""
+def environment(**more):
+    """The environment with a free port for processes to meet at."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     path = os.pathsep.join(str(ROOT / folder) for folder in ('', 'tools', 'tests'))
-    env = {**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PORT': port}
+    return {**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PORT': port, **more}
+
+
+def finish(log, command, *environments):
+    """Run the command once in each environment, all at a time, and return what it printed."""
     words = [str(word) for word in command]
-    if words[0] == 'worker':
-        ports = ['--master_addr=127.0.0.1', f'--master_port={port}', '--nproc_per_node=2']
-        words = [sys.executable, '-m', 'torch.distributed.run', *ports, str(ROOT / 'tests/distributed_worker.py'),
-                 *words[1:]]  # fmt: skip
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return done.stdout + done.stderr
+    with log.open('w+') as file:
+        started = [
+            subprocess.Popen(words, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT) for env in environments
+        ]
+        try:
+            codes = [process.wait(TIMEOUT) for process in started]
+        finally:
+            for process in started:
+                process.terminate()  # a launcher then ends its processes, too
+                process.wait(30)
+    assert not any(codes), log.read_text()[-4000:]
+    return log.read_text()
 
 
 def train(config, work_dir, *options):
-    return start('bash', 'tools/dist_train.sh', config, 2, '--work-dir', work_dir, *options)
+    command = ['bash', 'tools/dist_train.sh', config, 2, '--work-dir', work_dir, *options]
+    return finish(work_dir / 'printed.txt', command, environment())
+
+
+def train_on_two_nodes(config, work_dir):
+    """As on two machines, one process on each; here they share this one."""
+    env = environment(NNODES='2')
+    command = ['bash', 'tools/dist_train.sh', config, 1, '--work-dir', work_dir]
+    finish(work_dir / 'printed.txt', command, *({**env, 'NODE_RANK': str(rank)} for rank in range(2)))
+
+
+def work(task, config, tmp_path):
+    """What distributed_worker.py finds in two processes."""
+    env, found = environment(), tmp_path / 'found.pth'
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1', '--nproc_per_node=2']
+    script = [ROOT / 'tests/distributed_worker.py', task, config, tmp_path / 'work', found]
+    finish(tmp_path / 'printed.txt', [*launcher, f'--master_port={env["PORT"]}', *script], env)
+    return read(found)
 
 
 def read(path):
@@ -115,8 +141,7 @@ def fsdp_run(configs, tmp_path_factory):
 
 @pytest.mark.slow
 def test_gradients_of_two_processes_are_those_of_one(configs, tmp_path):
-    start('worker', 'gradients', configs['ddp'], tmp_path / 'work', tmp_path / 'found.pth')
-    found = read(tmp_path / 'found.pth')
+    found = work('gradients', configs['ddp'], tmp_path)
     cfg = Config.fromfile(configs['ddp'])
     init_default_scope('mmpretrain')
     cfg.work_dir = str(tmp_path / 'one')
@@ -145,7 +170,7 @@ def test_fsdp_trains_saves_and_resumes_as_ddp_trains(configs, fsdp_run, tmp_path
     assert 'resumed epoch: 0, iter: 2' in printed
     assert 'the lr 0.002 is meant for 64 images per step' in printed
     assert '2 process(es) x 4 images = 8; in proportion it would be 0.002 x 8 / 64 = 0.00025' in printed
-    train(configs['ddp'], tmp_path)
+    train_on_two_nodes(configs['ddp'], tmp_path)
     expected, found = read(tmp_path / 'iter_4.pth'), read(work_dir / 'iter_4.pth')
     before = read(work_dir / 'iter_2.pth')['state_dict']
     assert list(found['state_dict']) == list(expected['state_dict'])
@@ -166,8 +191,7 @@ def test_fsdp_trains_saves_and_resumes_as_ddp_trains(configs, fsdp_run, tmp_path
 @pytest.mark.slow
 def test_shards(configs, tmp_path):
     """One unit per block and one for the rest; half of the parameters each; every parameter decays as it should."""
-    start('worker', 'shards', configs['fsdp'], tmp_path / 'work', tmp_path / 'found.pth')
-    found = read(tmp_path / 'found.pth')
+    found = work('shards', configs['fsdp'], tmp_path)
     assert sorted(found['units']) == ['CvTBlock'] * sum(TINY['depths']) + ['ImageClassifier']
     assert sum(found['held']) == found['total']
     assert max(found['held']) < 0.52 * found['total']
@@ -180,10 +204,13 @@ def test_a_sharded_run_s_checkpoint_is_a_plain_model_s_and_two_processes_evaluat
     from cvt_backbone import CvT
 
     checkpoint = fsdp_run[0] / 'iter_4.pth'
-    start(sys.executable, 'tools/test.py', configs['ddp'], checkpoint, '--work-dir', tmp_path / 'one')
-    start('bash', 'tools/dist_test.sh', configs['ddp'], checkpoint, 2, '--work-dir', tmp_path / 'two')
-    assert metrics(tmp_path / 'one') == metrics(tmp_path / 'two')
-    assert 0 < metrics(tmp_path / 'one')['accuracy/top1'] < 100, 'of 77 images, an odd number'
+    one, two = tmp_path / "one", tmp_path / "two"
+    command = [sys.executable, "tools/test.py", configs["ddp"], checkpoint, "--work-dir", one]
+    finish(tmp_path / "one.txt", command, environment())
+    command = ["bash", "tools/dist_test.sh", configs["ddp"], checkpoint, 2, "--work-dir", two]
+    finish(tmp_path / "two.txt", command, environment())
+    assert metrics(one) == metrics(two)
+    assert 0 < metrics(one)['accuracy/top1'] < 100, 'of 77 images, an odd number'
     state = read(checkpoint)['state_dict']
     backbone = CvT(TINY, out_type='avg_featmap', init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint)))
     backbone.init_weights()

@@ -1,0 +1,59 @@
+"""Strategies of mmengine's FlexibleRunner: what is refused before anything is built."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+import common
+import launch
+
+FSDP = dict(type='cvt_backbone.sharding.FSDPStrategy')
+ZERO = dict(type='DeepSpeedStrategy')
+ZERO_OPTIM = dict(type='DeepSpeedOptimWrapper')
+
+
+def config(strategy, launcher='pytorch', optim=None, **more):
+    return Config(dict(strategy=strategy, launcher=launcher, optim_wrapper=optim or dict(type='OptimWrapper'), **more))
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (config(FSDP, 'none'), r'--launcher: this config shards the model .*dist_train\.sh'),
+        (config(FSDP, optim=dict(clip_grad=dict(max_norm=1))), r'clip_grad: .* its own shard; give .*clip_grad=None'),
+        (config(ZERO, optim=dict(type='AmpOptimWrapper')), 'needs DeepSpeedOptimWrapper, got AmpOptimWrapper'),
+        (config(ZERO, optim=ZERO_OPTIM, auto_scale_lr=dict(enable=True)), '--auto-scale-lr: mmengine does not scale'),
+    ],
+)
+def test_refused(cfg, message, monkeypatch):
+    monkeypatch.setattr(launch, 'find_spec', lambda name: name)
+    with pytest.raises(common.InputError, match=message):
+        launch.check_strategy(cfg)
+
+
+def test_deepspeed_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(launch, 'find_spec', lambda name: None)
+    with pytest.raises(common.InputError, match='the package deepspeed, which is not installed: pip install deepspeed'):
+        launch.check_strategy(config(ZERO, optim=ZERO_OPTIM))
+
+
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        config(FSDP),
+        config(FSDP, optim=dict(clip_grad=dict(type='value', clip_value=1.0))),
+        config(ZERO, optim=ZERO_OPTIM, auto_scale_lr=dict(enable=False)),
+        Config(dict(launcher='none', optim_wrapper=dict(clip_grad=dict(max_norm=1)))),
+    ],
+)
+def test_accepted(cfg, monkeypatch):
+    monkeypatch.setattr(launch, 'find_spec', lambda name: name)
+    launch.check_strategy(cfg)
+
+
+def test_shards_lie_on_the_cpu_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(launch.distributed, 'init_process_group', lambda backend: None)
+    cfg = config(FSDP, env_cfg=dict(dist_cfg=dict(backend='gloo')))
+    launch.set_launcher(cfg, 'pytorch')
+    assert cfg.strategy.model_wrapper.device_id == 'cpu'
