@@ -171,7 +171,8 @@ def check_data(cfg: Config, *splits: str) -> None:
 
 
 def _digits_hint(root: Path) -> str:
-    return f', or make it: python tools/make_digits.py {root}' if root.name == 'digits' else ''
+    folder = root.parent if root.name == 'classes' else root
+    return f', or make it: python tools/make_digits.py {folder}' if folder.name == 'digits' else ''
 
 
 def check_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:

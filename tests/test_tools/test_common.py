@@ -77,6 +77,9 @@ def test_missing_data(common, tmp_path):
     cfg = common.load_config(str(ROOT / DEMO), {'data_root': str(tmp_path / 'digits')})
     with pytest.raises(ValueError, match=r'data_root: the train data.*digits.*python tools/make_digits\.py'):
         common.check_data(cfg, 'train', 'val')
+    classes = common.load_config(str(ROOT / 'configs/cls/cvt-nano_1xb64_digits.py'), {'data_root': 'no/digits/classes'})
+    with pytest.raises(ValueError, match=r'make it: python tools/make_digits\.py no/digits$'):
+        common.check_data(classes, 'train')
     (tmp_path / 'digits').mkdir()
     with pytest.raises(ValueError, match=r'lacks annotations/instances_train\.json'):
         common.check_data(cfg, 'train', 'val')

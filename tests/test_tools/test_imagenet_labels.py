@@ -79,9 +79,9 @@ def scores_by_hand(classifier, paths, side, short):
     for path in paths:
         image = Image.open(path)
         ratio = short / min(image.size)
-        width, height = (round(length * ratio) for length in image.size)
+        width, height = (int(length * ratio + 1e-9) for length in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - side) // 2, (height - side) // 2
+        left, top = round((width - side) / 2), round((height - side) / 2)
         pixels = torch.from_numpy(np.array(image.crop((left, top, left + side, top + side)))) / 255
         with torch.no_grad():
             features = model(((pixels - mean) / std).permute(2, 0, 1)[None].float())[-1]
