@@ -18,6 +18,7 @@ import torch
 from conftest import TINY
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from config_checks import load, on_meta, settings_of
@@ -123,7 +124,7 @@ def work(task, config, tmp_path):
 
 
 def read(path):
-    return torch.load(path, map_location='cpu', weights_only=False)  # written by this test
+    return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
 
 
 def metrics(work_dir):
@@ -204,11 +205,11 @@ def test_a_sharded_run_s_checkpoint_is_a_plain_model_s_and_two_processes_evaluat
     from cvt_backbone import CvT
 
     checkpoint = fsdp_run[0] / 'iter_4.pth'
-    one, two = tmp_path / "one", tmp_path / "two"
-    command = [sys.executable, "tools/test.py", configs["ddp"], checkpoint, "--work-dir", one]
-    finish(tmp_path / "one.txt", command, environment())
-    command = ["bash", "tools/dist_test.sh", configs["ddp"], checkpoint, 2, "--work-dir", two]
-    finish(tmp_path / "two.txt", command, environment())
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    command = [sys.executable, 'tools/test.py', configs['ddp'], checkpoint, '--work-dir', one]
+    finish(tmp_path / 'one.txt', command, environment())
+    command = ['bash', 'tools/dist_test.sh', configs['ddp'], checkpoint, 2, '--work-dir', two]
+    finish(tmp_path / 'two.txt', command, environment())
     assert metrics(one) == metrics(two)
     assert 0 < metrics(one)['accuracy/top1'] < 100, 'of 77 images, an odd number'
     state = read(checkpoint)['state_dict']
