@@ -10,11 +10,7 @@ Written are OUT/pictures/NAME.jpg, the image with boxes, masks, label overlay or
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,93 +18,25 @@ from typing import Any
 import mmcv
 import numpy as np
 import torch
-from mmengine import MODELS, VISUALIZERS
+from mmengine import VISUALIZERS
 from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader
-from PIL import Image
 from tqdm import tqdm
 
 from common import InputError, load_config, run
-
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+from image_files import check_out, find_images, read_image, write_results
+from onnx_model import OnnxModel, check_onnx, join_classifier, join_segmentor
+from trained import load_trained
 
 # An image (H, W, 3) in BGR -> its result and its picture in RGB.
 Predictor = Callable[[np.ndarray], tuple[Any, np.ndarray]]
 
 
-def find_images(source: Path) -> dict[str, Path]:
-    """Find what to predict on.
-
-    Args:
-        source: An image, or a folder that is searched with its subfolders.
-
-    Returns:
-        The images by the name of their results: the path below the folder, without suffix.
-
-    Raises:
-        InputError: There is no image, or two would have the same name.
-    """
-    if source.is_file():
-        return {source.stem: source}
-    if not source.is_dir():
-        raise InputError(f'images: {source} does not exist; give an image or a folder of images')
-    images: dict[str, Path] = {}
-    for path in sorted(source.rglob('*')):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            name = path.relative_to(source).with_suffix('').as_posix()
-            if name in images:
-                raise InputError(f'images: the results of {images[name]} and {path} would overwrite; rename one')
-            images[name] = path
-    if not images:
-        raise InputError(f'images: {source} holds no image ({", ".join(SUFFIXES)})')
-    return images
-
-
-def check_checkpoint(cfg: Config, path: str) -> None:
-    """See that a checkpoint is one of this config's model, as the toolboxes would load half of it with a warning.
-
-    Raises:
-        InputError: It cannot be read, names no classes, or has other parameters than the model.
-    """
-    try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=None)
-    except Exception as error:  # whatever the unpickler of a file that is no checkpoint raises
-        raise InputError(f'checkpoint: {path} cannot be read as a checkpoint ({error})') from error
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    if 'state_dict' not in (checkpoint or {}) or not isinstance(meta, dict) or 'dataset_meta' not in meta:
-        raise InputError(
-            f'checkpoint: {path} lacks state_dict or meta.dataset_meta, the names of the classes; give a checkpoint '
-            f'that tools/train.py wrote'
-        )
-    init_default_scope(cfg.default_scope)
-    settings = cfg.model.copy()
-    settings.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    wanted = {name: tuple(value.shape) for name, value in MODELS.build(settings).state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in checkpoint['state_dict'].items()}
-    wrong = [
-        f'{name} is missing'
-        if name not in given
-        else f'{name} is not of the model'
-        if name not in wanted
-        else f'{name} has shape {given[name]}, not {wanted[name]}'
-        for name in [*wanted, *(given.keys() - wanted.keys())]
-        if given.get(name) != wanted.get(name)
-    ]
-    if wrong:
-        more = f'; and {len(wrong) - 10} more' if len(wrong) > 10 else ''
-        raise InputError(
-            f'checkpoint: {path} is not of the model of this config: {"; ".join(wrong[:10])}{more}. Give the config '
-            f'that it was trained with'
-        )
-
-
-def make_predictor(cfg: Config, checkpoint: str, device: str, threshold: float) -> Predictor:
+def make_predictor(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
     """Load a model by the interface of its toolbox.
 
     Args:
         cfg: The config.
-        checkpoint: The checkpoint, checked.
+        weights: The checkpoint, or the ONNX file of a segmentor or a classifier; checked.
         device: Where the model runs, for example ``cuda:0``.
         threshold: Score from which a detection is painted.
 
@@ -116,7 +44,7 @@ def make_predictor(cfg: Config, checkpoint: str, device: str, threshold: float) 
         A function that predicts on an image and paints it.
     """
     make = {'mmdet': _detector, 'mmseg': _segmentor, 'mmpretrain': _classifier}[cfg.default_scope]
-    return make(cfg, checkpoint, device, threshold)
+    return make(cfg, weights, device, threshold)
 
 
 def _visualizer(cfg: Config, dataset_meta: dict) -> Any:
@@ -130,10 +58,10 @@ def _paint(visualizer: Any, image: np.ndarray, sample: Any, **options: Any) -> n
     return visualizer.get_image()
 
 
-def _detector(cfg: Config, checkpoint: str, device: str, threshold: float) -> Predictor:
+def _detector(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
     from mmdet.apis import inference_detector, init_detector
 
-    model = init_detector(cfg, checkpoint, device=device)
+    model = init_detector(cfg, weights, device=device)
     visualizer = _visualizer(cfg, model.dataset_meta)
 
     def predict(image: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -170,10 +98,13 @@ def _run_lengths(mask: np.ndarray) -> dict:
     return {'size': list(rle['size']), 'counts': rle['counts'].decode()}
 
 
-def _segmentor(cfg: Config, checkpoint: str, device: str, threshold: float) -> Predictor:
+def _segmentor(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
     from mmseg.apis import inference_model, init_model
 
-    model = init_model(cfg, checkpoint, device=device)
+    onnx = isinstance(weights, OnnxModel)
+    model = init_model(cfg, None if onnx else weights, device=device)
+    if onnx:
+        join_segmentor(model, weights)
     visualizer = _visualizer(cfg, model.dataset_meta)
 
     def predict(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,10 +116,15 @@ def _segmentor(cfg: Config, checkpoint: str, device: str, threshold: float) -> P
     return predict
 
 
-def _classifier(cfg: Config, checkpoint: str, device: str, threshold: float) -> Predictor:
+def _classifier(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
     from mmpretrain.apis import ImageClassificationInferencer
 
-    inferencer = ImageClassificationInferencer(cfg, pretrained=checkpoint, device=device)
+    if isinstance(weights, OnnxModel):
+        classes = weights.metadata['classes']
+        inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=device, classes=classes)
+        join_classifier(inferencer.model, weights)
+    else:
+        inferencer = ImageClassificationInferencer(cfg, pretrained=weights, device=device)
     visualizer = _visualizer(cfg, {'classes': inferencer.classes})
 
     def predict(image: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -201,76 +137,14 @@ def _classifier(cfg: Config, checkpoint: str, device: str, threshold: float) -> 
     return predict
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as the toolboxes do, but refuse one that is cut short, which OpenCV fills up with grey.
-
-    Returns:
-        (H, W, 3) uint8 in BGR.
-
-    Raises:
-        ValueError: It cannot be decoded.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except Exception as error:  # decoders raise many kinds
-        raise ValueError(f'not a readable image ({error})') from error
-    array = mmcv.imread(str(path))
-    if array is None:
-        raise ValueError('not an image that OpenCV reads')
-    return array
-
-
-def write_results(out: Path, name: str, result: dict | np.ndarray, picture: np.ndarray) -> None:
-    """Write the raw result and the picture of an image, both or none.
-
-    Raises:
-        InputError: They cannot be written.
-    """
-    painted = io.BytesIO()
-    Image.fromarray(picture).save(painted, format='JPEG', quality=95)
-    raw = io.BytesIO()
-    if isinstance(result, dict):
-        raw.write(json.dumps(result).encode())
-    else:
-        Image.fromarray(result).save(raw, format='PNG')
-    files = {
-        out / f'raw/{name}.{"json" if isinstance(result, dict) else "png"}': raw,
-        out / f'pictures/{name}.jpg': painted,
-    }
-    parts = {path: path.with_name(f'.{path.name}.{os.getpid()}.part') for path in files}
-    try:
-        for path, data in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            parts[path].write_bytes(data.getvalue())
-        for path, part in parts.items():
-            os.replace(part, path)
-    except OSError as error:
-        raise InputError(f'--out: cannot write the results of {name} into {out} ({error.strerror})') from error
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-
-
-def check_out(out: Path) -> None:
-    """See before the model is loaded that results can be written.
-
-    Raises:
-        InputError: They cannot.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(f'--out: cannot write into {out} ({error.strerror}); choose another folder') from error
-
-
 def main() -> None:
     """Check what was given, predict on each image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint of a training of this config')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint of a training of this config; of segmentors and classifiers an exported ONNX file, too',
+    )
     parser.add_argument('images', type=Path, help='image, or folder of images')
     parser.add_argument('-o', '--out', type=Path, required=True, help='folder for the results')
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu', help='cpu, cuda:0, ...')
@@ -283,8 +157,12 @@ def main() -> None:
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise InputError(f'checkpoint: {args.checkpoint} does not exist')
     check_out(args.out)
-    check_checkpoint(cfg, args.checkpoint)
-    predict = make_predictor(cfg, args.checkpoint, args.device, args.score_thr)
+    if args.checkpoint.endswith('.onnx'):
+        weights = check_onnx(cfg, args.checkpoint, args.device)
+    else:
+        weights = args.checkpoint
+        load_trained(cfg, weights)  # the toolboxes would load half of another model with a warning
+    predict = make_predictor(cfg, weights, args.device, args.score_thr)
     failed = []
     for name, path in tqdm(images.items(), desc='images'):
         try:

@@ -33,5 +33,5 @@ if ! "$venv/bin/python" -c 'import mmcv.ops' 2>/dev/null; then
 fi
 
 echo "setup: mmengine, mmdet, mmseg, mmpretrain and this package"
-install --no-build-isolation --editable '.[onedl,demo,test]'
+install --no-build-isolation --editable '.[onedl,demo,export,test]'
 "$venv/bin/python" -m pip check

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .projection import build_projection
+from .export_windows import fill_axis, gather_windows, is_exporting, key_mask, masked_attention, scatter_windows
+from .projection import AvgProjection, build_projection
 from .windows import cut_axis, merge_windows, split_windows
 
 
@@ -95,6 +96,8 @@ class ConvAttention(nn.Module):
             all_k, all_v = _prepend(cls_k, k.flatten(1, 2)), _prepend(cls_v, v.flatten(1, 2))
         if self.window_size is None:
             out = self._attend(q.flatten(1, 2), all_k, all_v).view_as(q)
+        elif is_exporting():
+            out = self._attend_filled_windows(q, k, v, cls_k, cls_v)
         else:
             out = self._attend_windows(q, k, v, cls_k, cls_v)
         out = self.proj_drop(self.proj(out))
@@ -124,11 +127,31 @@ class ConvAttention(nn.Module):
             strips.append(torch.cat(strip, dim=2) if len(strip) > 1 else strip[0])
         return torch.cat(strips, dim=1) if len(strips) > 1 else strips[0]
 
+    def _attend_filled_windows(
+        self, q: Tensor, k: Tensor, v: Tensor, cls_k: Tensor | None, cls_v: Tensor | None
+    ) -> Tensor:
+        """The same for exported graphs: every window full, (B, n_rows, n_cols, N, C), and all of them in one call."""
+        spare = int(isinstance(self.conv_proj_k, AvgProjection))  # its ceil_mode may centre a key past the end
+        rows, cols = (
+            fill_axis(q.shape[i], k.shape[i], self.window_size, self.stride_kv, spare, q.device) for i in (1, 2)
+        )
+        keys, values = (gather_windows(t, rows.kv_rows, cols.kv_rows) for t in (k, v))
+        if cls_k is not None:
+            keys, values = (
+                torch.cat([cls[:, None, None].expand(-1, *t.shape[1:3], -1, -1), t], dim=3)
+                for cls, t in ((cls_k, keys), (cls_v, values))
+            )
+        queries = gather_windows(q, rows.q_rows, cols.q_rows)
+        mask = key_mask(rows, cols, cls_k is not None)
+        out = masked_attention(queries, keys, values, mask, self.num_heads, self.scale)
+        return scatter_windows(out, q.shape[1:3], self.window_size)
+
 
 def _prepend(cls: Tensor | None, tokens: Tensor) -> Tensor:
     """Put each image's cls token, (B, 1, C), before the tokens of its windows, (B * windows, N, C)."""
     if cls is None:
         return tokens
-    if len(cls) != len(tokens):
-        cls = cls.repeat_interleave(len(tokens) // max(len(cls), 1), dim=0)
+    batch, windows = cls.shape[0], tokens.shape[0]  # torch.export takes len() for a constant
+    if batch != windows:
+        cls = cls.repeat_interleave(windows // max(batch, 1), dim=0)
     return torch.cat([cls, tokens], dim=1)

@@ -75,7 +75,7 @@ class CvTStage(nn.Module):
         if self.pos_embed is not None:
             x = x + resize_positions(self.pos_embed, x.shape[1:3]).to(x.dtype)
         x = self.pos_drop(x)
-        cls_token = None if self.cls_token is None else self.pos_drop(self.cls_token.expand(len(x), -1, -1))
+        cls_token = None if self.cls_token is None else self.pos_drop(self.cls_token.expand(x.shape[0], -1, -1))
         for i, block in enumerate(self.blocks):
             update_cls = return_cls or i < len(self.blocks) - 1
             if self.with_cp and torch.is_grad_enabled():
