@@ -13,6 +13,7 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import MODEL_WRAPPERS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from common import load_config
 from config_checks import parameter_rates
@@ -53,7 +54,7 @@ def save_shards(cfg: Config, out: Path) -> None:
     total = sum(p.numel() for p in plain.parameters())
     rates = parameter_rates(plain, cfg.optim_wrapper)
     sharded = MODEL_WRAPPERS.build({**cfg.strategy.model_wrapper, 'module': plain})
-    units = [type(m.module).__name__ for m in sharded.modules() if type(m) is type(sharded)]
+    units = [type(m.module).__name__ for m in sharded.modules() if isinstance(m, FullyShardedDataParallel)]
     held: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(held, sum(p.numel() for p in sharded.parameters()))
     prefix = '_fsdp_wrapped_module.'

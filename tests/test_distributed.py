@@ -69,10 +69,11 @@ def configs(tmp_path_factory):
         Image.fromarray((pixels * 15).astype(np.uint8)).convert('RGB').resize((32, 32)).save(folder / f'{i}.png')
     base = str(ROOT / 'configs/cls/cvt-nano_1xb64_digits.py')
     fsdp = str(ROOT / 'configs/_base_/strategies/fsdp.py')
+    arch = {**TINY, '_delete_': True}
     paths = {}
     for name, bases in {'ddp': [base], 'fsdp': [base, fsdp]}.items():
         paths[name] = root / f'{name}.py'
-        paths[name].write_text(CONFIG.format(bases=bases, arch=TINY, data=root, with_cp=name == 'fsdp'))
+        paths[name].write_text(CONFIG.format(bases=bases, arch=arch, data=root, with_cp=name == 'fsdp'))
     return paths
 
 

@@ -33,7 +33,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     distributed.init_process_group('gloo')
     # mmengine would give DDP and FSDP a GPU's number.
     if 'strategy' in cfg:
-        cfg.strategy.setdefault('model_wrapper', {})['device_id'] = 'cpu'
+        cfg.strategy.model_wrapper = {**cfg.strategy.get('model_wrapper', {}), 'device_id': 'cpu'}
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,

@@ -1,8 +1,8 @@
 """Memory of a classifier's training step: weights and optimiser counted, activations measured, and what fits.
 
-Activations are what autograd keeps from the forward for the backward pass, each storage once, weights left out. They are
-measured on a CPU with batches of one and of two images: the difference is an image's share, the rest (weights cast to
-half, mostly) is there once.
+Activations are what autograd keeps from the forward for the backward pass, each storage once, weights left out. They
+are measured on a CPU with batches of one and of two images: the difference is the share of an image, the rest (weights
+cast to half, mostly) is there once.
 """
 
 from __future__ import annotations
