@@ -338,15 +338,14 @@ def test_upernet_of_any_size(tmp_path):
     """Its pyramid pooling is an operation that exporters know for fixed sizes only."""
     pytest.importorskip('onnxscript')
     options = {
-        'model.backbone.arch': dict(embed_dims=(8, 16, 32), depths=(1, 1, 1), num_heads=(1, 2, 4)),
         'model.backbone.window_sizes': (8, 6, None),
         'model.decode_head.in_channels': [8, 16, 32, 32],
         'model.decode_head.channels': 16,
         'model.decode_head.num_classes': 5,
-        'model.auxiliary_head': None,
     }
     cfg = common.load_config(str(ROOT / 'configs/seg/upernet/upernet_cvt-13_8xb2-160k_ade20k-512x512.py'), options)
-    cfg.model.data_preprocessor.size = (64, 64)
+    cfg.model.backbone.arch = dict(embed_dims=(8, 16, 32), depths=(1, 1, 1), num_heads=(1, 2, 4))
+    cfg.model.auxiliary_head = None
     model = fill(build(cfg)).eval()
     sizes = [(64, 64), (75, 51), (65, 97), (128, 144)]
     images = [torch.randn(1, 3, *size) for size in sizes]
