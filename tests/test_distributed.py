@@ -52,7 +52,7 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_iters=4, val_interval=100)
 optim_wrapper = dict(clip_grad=None)
 param_scheduler = dict(_delete_=True, type='LinearLR', start_factor=0.5, by_epoch=False, begin=0, end=10)
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2, max_keep_ckpts=-1))
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2, max_keep_ckpts=-1, save_best=None))
 log_processor = dict(window_size=1)
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 """

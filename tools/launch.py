@@ -55,8 +55,8 @@ def check_strategy(cfg: Config) -> None:
         cfg: The config with its launcher, and with the lr's scaling and the precision that were asked for.
 
     Raises:
-        InputError: A sharded model shall train in one process or clip gradients by their norm, or DeepSpeed is not
-            installed or asked for what mmengine does not pass on to it.
+        InputError: A sharded model shall train in one process or clip gradients by their norm, the best checkpoint
+            shall be kept, or DeepSpeed is not installed or asked for what mmengine does not pass on to it.
     """
     name = cfg.get('strategy', {}).get('type', '').rpartition('.')[-1]
     clip_grad = cfg.optim_wrapper.get('clip_grad') or {}
@@ -69,6 +69,11 @@ def check_strategy(cfg: Config) -> None:
         raise InputError(
             'optim_wrapper.clip_grad: each process would clip by the norm of its own shard; give --cfg-options '
             'optim_wrapper.clip_grad=None, or train without FSDP'
+        )
+    if name and cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best'):
+        raise InputError(
+            'default_hooks.checkpoint.save_best: FlexibleRunner then counts an epoch too many in what it saves, and '
+            'skips it when it resumes; give --cfg-options default_hooks.checkpoint.save_best=None'
         )
     if name != 'DeepSpeedStrategy':
         return

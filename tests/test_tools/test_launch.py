@@ -21,6 +21,7 @@ def config(strategy, launcher='pytorch', optim=None, **more):
     [
         (config(FSDP, 'none'), r'--launcher: this config shards the model .*dist_train\.sh'),
         (config(FSDP, optim=dict(clip_grad=dict(max_norm=1))), r'clip_grad: .* its own shard; give .*clip_grad=None'),
+        (config(FSDP, default_hooks=dict(checkpoint=dict(save_best='auto'))), 'save_best: FlexibleRunner then counts'),
         (config(ZERO, optim=dict(type='AmpOptimWrapper')), 'needs DeepSpeedOptimWrapper, got AmpOptimWrapper'),
         (config(ZERO, optim=ZERO_OPTIM, auto_scale_lr=dict(enable=True)), '--auto-scale-lr: mmengine does not scale'),
     ],
