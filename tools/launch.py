@@ -34,11 +34,11 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     # mmengine would give DDP and FSDP a GPU's number.
     if 'strategy' in cfg:
         cfg.strategy.model_wrapper = {**cfg.strategy.get('model_wrapper', {}), 'device_id': 'cpu'}
-        # That of `full` moves gathered weights to the CPU and frees them where they were, here under the reader.
+        # That of `full` takes what is moved to the CPU for a copy: here it is not, and would be freed or overwritten.
         cfg.strategy.state_dict_cfg = dict(
             state_dict_type='FULL_STATE_DICT',
-            state_dict_config=dict(type='FullStateDictConfig', rank0_only=True),
-            optim_state_dict_config=dict(type='FullOptimStateDictConfig', rank0_only=True),
+            state_dict_config=dict(type='FullStateDictConfig', rank0_only=True, offload_to_cpu=False),
+            optim_state_dict_config=dict(type='FullOptimStateDictConfig', rank0_only=True, offload_to_cpu=False),
         )
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
