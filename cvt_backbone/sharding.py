@@ -31,9 +31,9 @@ class FSDPStrategy(_FSDPStrategy):
     """mmengine's strategy with optimiser states that can be saved and resumed.
 
     Note:
-        mmengine 0.10 gives FSDP the optimiser's wrapper, whose parameter groups are one more than the model's where
-        decay differs by parameter, and passes the arguments of ``optim_state_dict_to_load`` in the order that they had
-        before PyTorch 2.1. What the wrapper adds to the state (the scaler of mixed precision, the base lr) it drops.
+        mmengine 0.10.12 passes the arguments of ``optim_state_dict_to_load`` in the order that they had before PyTorch
+        2.1, so that no run resumes (``TypeError: unhashable type: 'dict'``), and drops what the optimiser's wrapper adds
+        to the state: the scaler of mixed precision and the base lr.
     """
 
     def optim_state_dict(self) -> dict[str, Any]:
