@@ -32,8 +32,8 @@ class FSDPStrategy(_FSDPStrategy):
 
     Note:
         mmengine 0.10.12 passes the arguments of ``optim_state_dict_to_load`` in the order that they had before PyTorch
-        2.1, so that no run resumes (``TypeError: unhashable type: 'dict'``), and drops what the optimiser's wrapper adds
-        to the state: the scaler of mixed precision and the base lr.
+        2.1, so that no run resumes (``TypeError: unhashable type: 'dict'``), and drops what the optimiser's wrapper
+        adds to the state: the scaler of mixed precision and the base lr.
     """
 
     def optim_state_dict(self) -> dict[str, Any]:
