@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -247,3 +248,27 @@ def test_in_toolboxes(scope: str, model_cfg: dict) -> None:
                 torch.testing.assert_close(new.pred_instances.bboxes, old.pred_instances.bboxes, rtol=1e-4, atol=1e-2)
             else:
                 torch.testing.assert_close(new.seg_logits.data, old.seg_logits.data, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('scope', 'config'),
+    [('mmdet', 'mask-rcnn_cvt-nano_fpn_digits.py'), ('mmseg', 'semantic-fpn_cvt-nano_digits.py')],
+)
+@pytest.mark.filterwarnings('ignore')
+def test_inference_functions(scope: str, config: str) -> None:
+    """``inference_detector`` and ``inference_model``, as users call them, before and after."""
+    apis = pytest.importorskip(f'{scope}.apis')
+    init, infer = {'mmdet': ('init_detector', 'inference_detector'), 'mmseg': ('init_model', 'inference_model')}[scope]
+    config_path = Path(__file__).parents[1] / 'configs' / 'demo' / config
+    model = getattr(apis, init)(str(config_path), None, device='cpu')
+    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    before = getattr(apis, infer)(model, image)
+    model.backbone.switch_to_deploy()
+    after = getattr(apis, infer)(model, image)
+    if scope == 'mmdet':
+        assert len(before.pred_instances) > 0
+        torch.testing.assert_close(after.pred_instances.scores, before.pred_instances.scores, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(after.pred_instances.bboxes, before.pred_instances.bboxes, rtol=1e-4, atol=1e-2)
+    else:
+        torch.testing.assert_close(after.seg_logits.data, before.seg_logits.data, rtol=1e-4, atol=1e-4)
