@@ -13,7 +13,6 @@ import platform
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from difflib import get_close_matches
@@ -29,7 +28,7 @@ from tqdm import tqdm
 from benchmark_measure import Job, as_arguments, run_child
 from benchmark_peers import PEERS, WORKS
 from benchmark_report import Header, Result, write_plots, write_tables
-from common import InputError, run
+from common import InputError, check_writable, run
 
 MODELS = ('backbone', 'mask-rcnn', 'upernet')
 DTYPES = ('fp32', 'bf16')
@@ -170,12 +169,7 @@ def make_folder(out: str | None) -> Path:
     folder = Path(out or f'work_dirs/benchmark/{datetime.now():%Y%m%d_%H%M%S}')
     if (folder / 'results.csv').exists():
         raise InputError(f'--out: {folder} holds results already; choose another folder, or remove them')
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f'--out: cannot write into {folder} ({error.strerror}); choose another') from error
+    check_writable('--out', folder)
     return folder
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,6 +14,7 @@ import numpy as np
 
 from benchmark_measure import Job
 from benchmark_peers import PEERS
+from common import replacing
 
 COLUMNS = ('peer', 'model', 'work', 'height', 'width', 'batch', 'dtype', 'device', 'threads', 'round', 'run',
            'seconds', 'peak_bytes', 'macs', 'failure')  # fmt: skip
@@ -243,6 +243,5 @@ def _digits(value: float) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f'{path.name}.part')
-    part.write_bytes(content)
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_bytes(content)

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,33 @@ def check_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
         InputError: It cannot be made or written.
     """
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_path).stem}'
+    check_writable('work_dir', Path(cfg.work_dir))
+
+
+def check_writable(argument: str, folder: Path) -> None:
+    """Make a folder where there is none, and see before the work starts that results can be written into it.
+
+    Args:
+        argument: What the user calls it, for the message.
+        folder: The folder.
+
+    Raises:
+        InputError: It cannot be made or written.
+    """
     try:
-        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cfg.work_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f'work_dir: cannot write into {cfg.work_dir} ({error.strerror}); choose another') from error
+        raise InputError(f'{argument}: cannot write into {folder} ({error.strerror}); choose another folder') from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``, which takes its place at the end; after an error nothing is left of it."""
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from mmengine.config import Config, DictAction
 from torch import nn
 
-from common import InputError, load_config, run
+from common import InputError, check_writable, load_config, run
 from export_formats import (
     check_format,
     largest_deviation,
@@ -44,12 +43,7 @@ def check_out(path: Path) -> None:
     """
     if path.is_dir():
         raise InputError(f'--out: {path} is a folder; give the name of a file')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(f'--out: cannot write into {path.parent} ({error.strerror}); choose another folder') from error
+    check_writable('--out', path.parent)
 
 
 def read_model(cfg: Config, checkpoint: str | None) -> tuple[nn.Module, dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import mmcv
@@ -94,17 +93,3 @@ def write_results(out: Path, name: str, result: dict | np.ndarray, picture: np.n
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-
-
-def check_out(out: Path) -> None:
-    """See before the model is loaded that results can be written.
-
-    Raises:
-        InputError: They cannot.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(f'--out: cannot write into {out} ({error.strerror}); choose another folder') from error

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from pathlib import Path
 
-from common import InputError, run
+from common import InputError, replacing, run
 
 SUFFIXES = ('.jpg', '.jpeg', '.png')
 
@@ -43,14 +42,11 @@ def main() -> None:
         text = v2_labels(args.folder, images)
         dataset = 'test_dataloader.dataset'
         option = f'--cfg-options data_root={folder.parent} {dataset}.data_prefix={folder.name} {dataset}.ann_file={out}'
-    part = args.out.with_name(f'.{args.out.name}.{os.getpid()}.part')
     try:
-        part.write_text(text)
-        os.replace(part, args.out)
+        with replacing(args.out) as part:
+            part.write_text(text)
     except OSError as error:
         raise InputError(f'cannot write {args.out}: {error.strerror}') from error
-    finally:
-        part.unlink(missing_ok=True)
     print(f'test.py CONFIG CHECKPOINT {option}')
 
 

@@ -22,8 +22,8 @@ from mmengine import VISUALIZERS
 from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
-from common import InputError, load_config, run
-from image_files import check_out, find_images, read_image, write_results
+from common import InputError, check_writable, load_config, run
+from image_files import find_images, read_image, write_results
 from onnx_model import OnnxModel, check_onnx, join_classifier, join_segmentor
 from trained import load_trained
 
@@ -156,7 +156,7 @@ def main() -> None:
     images = find_images(args.images)
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise InputError(f'checkpoint: {args.checkpoint} does not exist')
-    check_out(args.out)
+    check_writable('--out', args.out)
     if args.checkpoint.endswith('.onnx'):
         weights = check_onnx(cfg, args.checkpoint, args.device)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import tempfile
 import warnings
 from difflib import get_close_matches
@@ -15,7 +14,7 @@ from mmengine.config import Config, DictAction
 from torch import nn
 
 import trial
-from common import SCOPES, InputError, run
+from common import SCOPES, InputError, replacing, run
 from cvt_backbone import swap_backbone
 from cvt_backbone.swap import SwapError, measure
 from cvt_backbone.version import __version__
@@ -158,12 +157,10 @@ def write_config(cfg: Config, out: Path, head: str) -> None:
     Raises:
         InputError: It cannot be written.
     """
-    part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
-        part.write_text(head + cfg.pretty_text)
-        os.replace(part, out)
+        with replacing(out) as part:
+            part.write_text(head + cfg.pretty_text)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InputError(f'--out: cannot write {out} ({error.strerror}); choose another') from error
 
 

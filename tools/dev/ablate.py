@@ -15,9 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +31,7 @@ from mmengine.config import DictAction
 from tqdm import tqdm
 
 import get_flops
-from common import ROOT, InputError, check_data, load_config, run
+from common import ROOT, InputError, check_data, load_config, replacing, run
 
 SIDE = 64  # pixels of the pictures, for the MACs
 METRIC = 'accuracy/top1'
@@ -256,17 +254,6 @@ def plot(names: list[str], accuracies: list[list[float]], path: Path) -> None:
     ax.set_xlabel('top-1 on held-out digits (%): mean and standard deviation (square), each seed (dot)')
     figure.savefig(path, dpi=120, format='png')
     plt.close(figure)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, which takes its place at the end."""
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

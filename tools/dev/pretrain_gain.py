@@ -25,8 +25,8 @@ import torch
 from matplotlib.axes import Axes
 from tqdm import tqdm
 
-from ablate import replacing, spread
-from common import ROOT, InputError, check_data, load_config, run
+from ablate import spread
+from common import ROOT, InputError, check_data, load_config, replacing, run
 from cvt_backbone.checkpoints import CheckpointError, read
 
 CONFIG = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import trange
 
 from cvt_backbone import CvT
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmark import parse_size
 from benchmark_measure import measure_gemm
 from common import run
+from get_flops import count_call
 
 OPERATIONS = {  # of ATen -> in the table; what is not named here is `other`
     'addmm': 'Linear',
@@ -97,16 +97,13 @@ def profile_stage(stage: CvTStage, x: Tensor, rounds: int) -> dict[str, float]:
 def count_stage(stage: CvTStage, x: Tensor) -> dict[str, int]:
     """Multiply-accumulates per operation of one stage."""
     stage = deepcopy(stage).to('meta').requires_grad_(False)
-    with FlopCounterMode(display=False) as counter:
-        stage(x.to('meta'))
+    found = count_call(stage, x.to('meta'))[1]
     macs: dict[str, int] = defaultdict(int)
-    macs['attention'] = counter.get_total_flops() // 2
-    counts = counter.get_flop_counts()
+    macs['attention'] = found['']
     for name, module in stage.named_modules():
         if type(module) in LAYERS:
-            own = sum(counts[f'{type(stage).__name__}.{name}'].values()) // 2
-            macs[LAYERS[type(module)]] += own
-            macs['attention'] -= own  # what no layer does
+            macs[LAYERS[type(module)]] += found[name]
+            macs['attention'] -= found[name]  # what no layer does
     return macs
 
 
