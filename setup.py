@@ -24,6 +24,6 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['cvt_backbone', 'cvt_backbone.*']),
     install_requires=requirements('base'),
-    extras_require={name: requirements(name) for name in ('onedl', 'demo', 'export', 'test')},
+    extras_require={name: requirements(name) for name in ('onedl', 'upstream', 'demo', 'export', 'test')},
     classifiers=['Programming Language :: Python :: 3', 'License :: OSI Approved :: Apache Software License'],
 )
