@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from . import hooks  # noqa: F401  (registers them)
 from .archs import ZOO, Arch
 from .backbone import CvT
 from .layer_decay import LayerDecayOptimWrapperConstructor

@@ -48,6 +48,12 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     )
 
 
+def leave() -> None:
+    """End the process group where there is one: its threads, alive when Python ends, may abort the process."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def check_strategy(cfg: Config) -> None:
     """Refuse what a strategy of mmengine's FlexibleRunner would refuse late or do wrongly without a word.
 

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from checks import SameModel, check_classes
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
-from launch import set_launcher
+from launch import leave, set_launcher
 
 
 def draw_into(cfg: Config, folder: str) -> None:
@@ -74,6 +74,7 @@ def main() -> None:
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     runner.test()
+    leave()
 
 
 if __name__ == '__main__':

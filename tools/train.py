@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
 from checks import SameModel, check_classes, warn_of_lr
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
-from launch import check_strategy, set_launcher
+from cvt_backbone.hooks import TrainingStopped
+from launch import check_strategy, leave, set_launcher
+
+
+def keep_going(cfg: Config) -> None:
+    """Exchange mmengine's parts for those of :mod:`cvt_backbone.hooks`, where the config has no others of its own."""
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint')
+    if checkpoint and checkpoint.type == 'CheckpointHook':
+        checkpoint.type = 'AtomicCheckpointHook'
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='RandomStateHook')]
+    if cfg.train_cfg.get('by_epoch') or cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
+        cfg.train_cfg.pop('by_epoch', None)
+        cfg.train_cfg.type = 'ResumableEpochLoop'
+    for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
+        if loader:
+            loader.setdefault('worker_init_fn', dict(type='start_worker'))
 
 
 def main() -> None:
@@ -40,6 +57,7 @@ def main() -> None:
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
     check_strategy(cfg)
+    keep_going(cfg)
     if args.resume:
         if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).exists():
             raise InputError(
@@ -52,7 +70,12 @@ def main() -> None:
         advice = 'to start from its weights instead of going on, give them as init_cfg of the backbone'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))
     warn_of_lr(runner, cfg)
-    runner.train()
+    try:
+        runner.train()
+    except TrainingStopped as stop:
+        print(f'error: {stop}', file=sys.stderr)
+        sys.exit(stop.exit_status)
+    leave()
 
 
 if __name__ == '__main__':

@@ -1,0 +1,32 @@
+"""A training loop that goes on in the middle of an epoch."""
+
+from __future__ import annotations
+
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """mmengine's loop over epochs, which by itself begins the epoch of its checkpoint again.
+
+    Attributes:
+        batches_done: Batches of the present epoch to load and pass over, because a checkpoint has seen them.
+    """
+
+    batches_done = 0
+
+    def run_epoch(self) -> None:
+        """One epoch, or the rest of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        batches = enumerate(self.dataloader)
+        if self.batches_done:
+            for _ in range(self.batches_done):
+                next(batches)
+            self.runner.call_hook('after_skipped_batches')
+            self.batches_done = 0
+        for idx, data_batch in batches:
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1

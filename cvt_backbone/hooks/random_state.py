@@ -1,0 +1,111 @@
+"""Random numbers of a resumed training that are those of the training nothing interrupted."""
+
+from __future__ import annotations
+
+import random
+import signal
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS, HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import get_worker_info
+
+
+@HOOKS.register_module()
+class RandomStateHook(Hook):
+    """Seeds every epoch, and keeps the state of all generators in the checkpoints.
+
+    mmengine seeds once, at the start, and its checkpoints hold no random state: a resumed run drops other paths and
+    samples other regions than it would have done. Here Python, NumPy and PyTorch are seeded at the start of every epoch
+    from the run's seed, the epoch and the rank; a checkpoint from within an epoch gives back the state it was written
+    with; and validation leaves no trace in it. Workers of the data loader follow by :func:`start_worker`.
+
+    Note:
+        Persistent workers (``persistent_workers=True``) never start anew: what they augment by chance differs after a
+        resume. So it does in iteration-based loops that load in the main process (``num_workers=0``).
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._resumed: dict[str, Any] | None = None
+        self._before_val: dict[str, Any] | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keep the state for the first iteration."""
+        self._resumed = checkpoint.get('random_state')
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed; what a checkpoint of the end of an epoch held is of no use."""
+        rank, world_size = get_dist_info()
+        set_seed(runner.seed + runner.epoch * world_size + rank)
+        loop = runner.train_loop
+        if isinstance(loop, EpochBasedTrainLoop) and not getattr(loop, 'batches_done', 0):
+            self._resumed = None
+
+    def after_skipped_batches(self, runner: Runner) -> None:
+        """Go on with the checkpoint's state; called by :class:`ResumableEpochLoop`."""
+        self.before_train_iter(runner, 0)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
+        """Go on with the checkpoint's state, once."""
+        if self._resumed is not None:
+            set_random_state(self._resumed)
+            self._resumed = None
+
+    def before_val(self, runner: Runner) -> None:
+        """Remember the state."""
+        self._before_val = random_state()
+
+    def after_val(self, runner: Runner) -> None:
+        """Go on as if there had been no validation."""
+        if self._before_val is not None:
+            set_random_state(self._before_val)
+            self._before_val = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add ``random_state``."""
+        checkpoint['random_state'] = self._before_val or random_state()
+
+
+@FUNCTIONS.register_module()
+def start_worker(worker_id: int) -> None:
+    """Seed a data loader's worker as PyTorch does, by the main process's generator, which mmengine overrules.
+
+    It also lets SIGTERM pass: a scheduler that sends it to all processes would end the workers first, and with them the
+    run before it has written its checkpoint.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    info = get_worker_info()
+    set_seed(info.seed + info.num_workers * get_dist_info()[0])
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of all generators, of types that ``torch.load(weights_only=True)`` takes."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        'python': random.getstate(),
+        'numpy': (name, keys.tolist(), *rest),
+        'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Take up what :func:`random_state` returned; GPUs only where there are as many."""
+    random.setstate(state['python'])
+    np.random.set_state(state['numpy'])
+    torch.set_rng_state(state['torch'].cpu())
+    if state['cuda'] and len(state['cuda']) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([gpu.cpu() for gpu in state['cuda']])
