@@ -20,6 +20,10 @@ from export_models import BinPool, Exported, make_exported
 from golden import fill
 from trained import build
 
+NEEDS_EXPORT = pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_exporting'),
+    reason=f'files for images of any size (ONNX, torch.export) need PyTorch 2.7, this is {torch.__version__}',
+)
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
 SEGMENTOR = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
@@ -173,6 +177,13 @@ def one_error(capfd):
     return line
 
 
+@pytest.mark.parametrize('name', ['onnx', 'torch-export'])
+def test_older_pytorch_is_named(name, classifier, tmp_path, monkeypatch, capfd):
+    monkeypatch.delattr(torch.compiler, 'is_exporting', raising=False)
+    assert call(monkeypatch, export, *classifier, '--format', name, '-o', tmp_path / 'x') == 2
+    assert one_error(capfd) == f'error: --format: {name} needs PyTorch 2.7 or newer, this is {torch.__version__}'
+
+
 def test_detectors_are_not_exported_whole(tmp_path, monkeypatch, capfd):
     assert call(monkeypatch, export, DETECTOR, *JIT, '--part', 'segmentor', '-o', tmp_path / 'x') == 2
     assert 'does not fit a model of type MaskRCNN (mmdet); give --part features or backbone' in one_error(capfd)
@@ -214,6 +225,7 @@ def test_predict_refuses_files_that_are_none(classifier, tmp_path, monkeypatch, 
     assert 'x.onnx cannot be read as an ONNX file of tools/export.py' in one_error(capfd)
 
 
+@NEEDS_EXPORT
 @pytest.mark.slow
 @pytest.mark.parametrize('deploy', [False, True], ids=['training', 'deployed'])
 @pytest.mark.parametrize('windows', [None, (8, 6, None)], ids=['global', 'windows'])
@@ -235,6 +247,7 @@ def test_onnx_backbone(build, windows, deploy, tmp_path):
     assert run.metadata['deployed'] is deploy
 
 
+@NEEDS_EXPORT
 @pytest.mark.slow
 @pytest.mark.parametrize('windows', [None, (8, 6, None)], ids=['global', 'windows'])
 def test_torch_export_backbone(build, windows, tmp_path):
@@ -251,6 +264,7 @@ def test_torch_export_backbone(build, windows, tmp_path):
                 assert deviation(exported.module(x), run(x)) < 1e-4
 
 
+@NEEDS_EXPORT
 @pytest.mark.slow
 @pytest.mark.parametrize('settings', [
     {'arch': {'proj_method': ('avg', 'avg', 'avg')}, 'window_sizes': (24, 6, None), 'num_extra_levels': 1},
@@ -266,6 +280,7 @@ def test_onnx_other_parts(build, settings, tmp_path):
         assert deviation(exported.module(x), run(x)) < 1e-4
 
 
+@NEEDS_EXPORT
 @pytest.mark.slow
 def test_classifier_in_onnx_and_its_prediction(classifier, tmp_path, monkeypatch, capfd):
     pytest.importorskip('onnxscript')
@@ -306,6 +321,7 @@ def test_classifier_in_onnx_and_its_prediction(classifier, tmp_path, monkeypatch
     assert 'is of arch' in one_error(capfd)
 
 
+@NEEDS_EXPORT
 @pytest.mark.slow
 def test_segmentor_in_onnx_and_its_prediction(tmp_path, monkeypatch):
     pytest.importorskip('onnxscript')
@@ -333,6 +349,7 @@ def test_segmentor_in_onnx_and_its_prediction(tmp_path, monkeypatch):
         assert (maps[0] != maps[1]).mean() < 1e-3
 
 
+@NEEDS_EXPORT
 @pytest.mark.slow
 def test_upernet_of_any_size(tmp_path):
     """Its pyramid pooling is an operation that exporters know for fixed sizes only."""
@@ -357,6 +374,7 @@ def test_upernet_of_any_size(tmp_path):
     assert max(deviation([y], run(x)) for x, y in zip(images, expected, strict=True)) < 1e-4
 
 
+@NEEDS_EXPORT
 @pytest.mark.slow
 def test_features_joined_to_the_heads_of_mmdet(tmp_path):
     """The example of docs/export.md, as it stands there, gives the detections of the whole model."""
