@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from math import isfinite
 from numbers import Real
 from typing import Any
 
@@ -210,6 +211,8 @@ def _check_values(settings: dict[str, tuple]) -> None:
     for name, stage, ratio in _entries(settings, 'mlp_ratios'):
         if isinstance(ratio, bool) or not isinstance(ratio, Real):
             fail(TypeError, name, ratio, 'a number')
+        if not isfinite(ratio):
+            fail(ValueError, name, ratio, 'finite')
         if int(settings['embed_dims'][stage] * ratio) < 1:
             fail(ValueError, name, ratio, 'large enough for one hidden channel')
     for key in PER_BLOCK:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .archs import Arch
 
-MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token
+MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token; no less for any other
 OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
 
 
@@ -121,8 +121,23 @@ def check_windows(window_sizes: object, arch: Arch) -> tuple[int | None, ...]:
     return tuple(window_sizes)
 
 
-def check_image(x: object, in_channels: int) -> None:
-    """An image batch (B, in_channels, H, W) of a floating dtype, not below :data:`MIN_INPUT`."""
+def least_image_side(arch: Arch, num_stages: int) -> int:
+    """The image side in pixels from which every map and every key of the first stages has at least one token."""
+    side = 1
+    for stage in reversed(range(num_stages)):
+        kernel, method = arch.kernel_qkv[stage], arch.proj_method[stage]
+        for stride_kv in reversed(arch.per_block('stride_kv', stage)):
+            side = (side - 1) * arch.stride_q[stage] + 1
+            if method != 'linear':  # average pooling with ceil_mode needs no full window
+                spare = stride_kv - 1 if method == 'avg' else 0
+                side = max(side, kernel - 2 * arch.padding_kv[stage] - spare)
+        side = (side - 1) * arch.patch_strides[stage] + arch.patch_sizes[stage] - 2 * arch.patch_paddings[stage]
+        side = max(side, 1)
+    return max(side, MIN_INPUT)
+
+
+def check_image(x: object, in_channels: int, least_side: int) -> None:
+    """An image batch (B, in_channels, H, W) of a floating dtype, H and W not below ``least_side``."""
     if not isinstance(x, Tensor):
         raise TypeError(f'CvT needs an image tensor (B, {in_channels}, H, W), got {type(x).__name__}')
     if x.dim() != 4:
@@ -131,5 +146,8 @@ def check_image(x: object, in_channels: int) -> None:
         raise ValueError(f'CvT was built with in_channels={in_channels}, got an image of {x.shape[1]} channels')
     if not x.is_floating_point():
         raise TypeError(f'CvT needs a floating dtype, got {x.dtype}; normalise the image first')
-    if x.shape[2] < MIN_INPUT or x.shape[3] < MIN_INPUT:
-        raise ValueError(f'CvT needs images of at least {MIN_INPUT}x{MIN_INPUT} pixels, got {x.shape[2]}x{x.shape[3]}')
+    if x.shape[2] < least_side or x.shape[3] < least_side:
+        raise ValueError(
+            f'CvT needs images of at least {least_side}x{least_side} pixels with this arch, got '
+            f'{x.shape[2]}x{x.shape[3]}'
+        )

@@ -23,6 +23,7 @@ from .arguments import (
     check_rate,
     check_windows,
     check_with_cp,
+    least_image_side,
 )
 from .builders import act_layer, norm_layer
 from .checkpoints import is_pretrained, load_pretrained
@@ -104,6 +105,7 @@ class CvT(BaseModule):
         self.in_channels = check_int('in_channels', in_channels, 1)
         self.out_indices = check_out_indices(out_indices, self.arch.num_stages)
         self.num_stages = self.out_indices[-1] + 1
+        self.least_image_side = least_image_side(self.arch, self.num_stages)
         self.num_extra_levels = check_int('num_extra_levels', num_extra_levels, 0)
         self.out_type = check_out_type(
             out_type, self.arch, self.num_stages - 1, num_extra_levels, out_norm_cfg is not None
@@ -178,7 +180,8 @@ class CvT(BaseModule):
         """Extract features.
 
         Args:
-            x: (B, C_in, H, W) of a floating dtype and any memory format, H and W at least 16.
+            x: (B, C_in, H, W) of a floating dtype and any memory format, H and W at least 16, or what the kernels of
+                a custom architecture need (``least_image_side``).
 
         Returns:
             For ``featmap`` one contiguous map (B, C_i, H_i, W_i) per entry of ``out_indices`` and extra level. For
@@ -188,8 +191,10 @@ class CvT(BaseModule):
         Raises:
             ValueError: ``x`` has not four dimensions, another channel count, or is too small.
             TypeError: ``x`` is no tensor of a floating dtype.
+            RuntimeError: ``x`` has another dtype or device than the weights, and there is no autocast (PyTorch's own
+                words).
         """
-        check_image(x, self.in_channels)
+        check_image(x, self.in_channels, self.least_image_side)
         outs = []
         for i, stage in enumerate(self.stages):
             last = i == self.num_stages - 1

@@ -83,6 +83,40 @@ def test_constructor(tiny: dict, case: str) -> None:
         assert part in str(error.value)
 
 
+ARCH = {
+    'ratio nan': ({'mlp_ratios': (1.0, float('nan'), 1.0)}, ValueError, ['mlp_ratios[1]', 'finite', 'nan']),
+    'ratio infinite': ({'mlp_ratios': (1, 1, (2, float('inf')))}, ValueError, ['mlp_ratios[2][1]', 'finite', 'inf']),
+}
+
+
+@pytest.mark.parametrize('case', ARCH)
+def test_arch(tiny: dict, case: str) -> None:
+    change, kind, parts = ARCH[case]
+    with pytest.raises(kind) as error:
+        CvT({**tiny, **change})
+    for part in parts:
+        assert part in str(error.value)
+
+
+KERNELS = {
+    'patches': ({'patch_sizes': (7, 5, 7), 'patch_paddings': (0, 0, 0)}, 71),
+    'keys': ({'padding_kv': (1, 1, 0)}, 35),
+    'pooled keys': ({'padding_kv': (1, 1, 0), 'proj_method': ('avg', 'avg', 'avg'), 'kernel_qkv': (3, 3, 5)}, 51),
+    'queries': ({'stride_q': (1, 2, 1), 'padding_kv': (1, 1, 0)}, 67),
+    'zoo': ({}, 16),
+}
+
+
+@pytest.mark.parametrize('case', KERNELS)
+def test_image_that_is_too_small_for_the_kernels(build: Callable[..., CvT], case: str) -> None:
+    change, side = KERNELS[case]
+    model = build(change).eval()
+    assert model.least_image_side == side
+    assert all(m.isfinite().all() for m in model(torch.randn(1, 3, side, side + 1)))
+    with pytest.raises(ValueError, match=f'at least {side}x{side} pixels with this arch, got {side}x{side - 1}'):
+        model(torch.randn(1, 3, side, side - 1))
+
+
 FORWARD = {
     'three dimensions': (lambda: torch.randn(3, 64, 64), ValueError, ['four', '(3, 64, 64)']),
     'five dimensions': (lambda: torch.randn(1, 1, 3, 64, 64), ValueError, ['four', '(1, 1, 3, 64, 64)']),

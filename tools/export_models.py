@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from common import InputError
 from cvt_backbone import CvT, __version__
-from cvt_backbone.arguments import MIN_INPUT
 
 PARTS = ('backbone', 'features', 'classifier', 'segmentor')
 
@@ -227,7 +226,7 @@ def _describe(cfg: Config, backbone: CvT, part: str, meta: Mapping[str, Any], de
         'arch': json.loads(json.dumps(cfg.model.backbone.get('arch', 'cvt-13'))),  # lists for tuples, as in the file
         'deployed': deploy,
         'sizes': {
-            'min': MIN_INPUT,
+            'min': backbone.least_image_side,
             'in_channels': backbone.in_channels,
             'channels': list(backbone.out_channels),
             'strides': list(backbone.out_strides),
