@@ -23,6 +23,8 @@ from .shapes import Shapes, expected_shapes, infer_arch, nearest_arch
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module', 'state_dict_ema', 'model_ema')
 _PREFIXES = ('module.', '_orig_mod.', 'model.')  # of DataParallel, torch.compile and training scripts
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 _TORCH_FORMATS = {
     'official': formats.MICROSOFT,
     'huggingface': formats.HUGGINGFACE,
@@ -214,8 +216,9 @@ def _check_values(path: Path, state: dict[str, Tensor], strict_finite: bool) -> 
     infinite = []
     for key, tensor in tqdm(state.items(), desc='checking', delay=2, leave=False):
         counter = key.endswith('num_batches_tracked')
-        if tensor.layout is not torch.strided or tensor.is_floating_point() == counter or tensor.is_complex():
-            raise CheckpointError(f'{path}: {key} has the type {tensor.dtype}, {tensor.layout}, not that of a weight')
+        if tensor.layout is not torch.strided or tensor.is_meta or tensor.dtype not in (INTS if counter else FLOATS):
+            kind = 'meta' if tensor.is_meta else tensor.layout
+            raise CheckpointError(f'{path}: {key} has the type {tensor.dtype}, {kind}, not that of a weight')
         size, memory = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
         if size > memory:
             raise CheckpointError(f'{path}: {key} declares {size} bytes and has {memory}')
@@ -223,6 +226,8 @@ def _check_values(path: Path, state: dict[str, Tensor], strict_finite: bool) -> 
             state[key] = tensor.clone(memory_format=torch.contiguous_format)
         if not counter and not tensor.isfinite().all():
             infinite.append(key)
+        if key.endswith('running_var') and (tensor < 0).any():
+            raise CheckpointError(f'{path}: {key} has negative values, which no variance has; the file is damaged')
     if infinite:
         message = f'{path} has NaN or infinity in {len(infinite)} tensor(s): {_first_ten(infinite)}'
         if strict_finite:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ..archs import PER_BLOCK, Arch
 from . import formats
 from .checkpoint import Checkpoint
+from .checksum import CHECKSUM, compute_checksum
 from .errors import CheckpointError
 from .huggingface import config_of_arch
 
@@ -127,11 +128,11 @@ def write(checkpoint: Checkpoint, path: str | Path, to: str, force: bool = False
     try:
         with _replacing(path, folder=to == 'huggingface') as temporary:
             if to == 'huggingface':
-                save_file(state, temporary / 'model.safetensors', metadata={'format': 'pt'})
+                _save_safetensors(state, temporary / 'model.safetensors')
                 config = config_of_arch(checkpoint.arch, checkpoint.in_channels, checkpoint.num_classes)
                 (temporary / 'config.json').write_text(json.dumps(config, indent=2) + '\n')
             elif path.suffix == '.safetensors':
-                save_file(state, temporary, metadata={'format': 'pt', 'arch': checkpoint.arch_name})
+                _save_safetensors(state, temporary, arch=checkpoint.arch_name)
             else:
                 content = {'meta': {'arch': checkpoint.arch_name}, 'state_dict': state}
                 _save(state if to == 'official' else content, temporary, sum(t.nbytes for t in state.values()))
@@ -160,6 +161,10 @@ def check_target(path: Path, to: str, force: bool) -> None:
         raise CheckpointError(f'{path} exists; give --force (force=True) to replace it')
     if not path.parent.is_dir():
         raise CheckpointError(f'{path.parent} is no folder; make it first')
+
+
+def _save_safetensors(state: dict[str, Tensor], path: Path, **metadata: str) -> None:
+    save_file(state, path, metadata={'format': 'pt', CHECKSUM: compute_checksum(state), **metadata})
 
 
 def _save(content: dict[str, Any], path: Path, size: int) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
+from .checksum import CHECKSUM, compute_checksum
 from .errors import CheckpointError
 from .paddle import read_pickle
 
@@ -97,25 +97,39 @@ def _read_config(path: Path) -> dict | None:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors, held against the checksum that :func:`.convert.write` leaves in the metadata."""
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        with safe_open(path, framework='pt') as file:
+            expected = (file.metadata() or {}).get(CHECKSUM)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    except Exception as error:  # a damaged file may raise anything
         raise CheckpointError(f'{path} is damaged: {error}') from error
+    if expected is not None and compute_checksum(tensors) != expected:
+        raise CheckpointError(f'{path} is damaged: its tensors do not have the checksum they were written with')
+    return tensors
 
 
 def _check_zip(path: Path, size: int) -> None:
-    """Torch stores its records as they are; a record that is compressed may unpack to anything."""
+    """Torch stores its records as they are; a record that is compressed may unpack to anything.
+
+    Torch writes the CRC-32 of each record and does not look at it when it reads. It may be told to write none
+    (``torch.serialization.set_crc32_options``); then all are 0.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            declared = sum(record.file_size for record in records)
+            if declared > size + SLACK or any(record.compress_type != zipfile.ZIP_STORED for record in records):
+                raise CheckpointError(
+                    f'{path} is no torch checkpoint: its records are compressed, or declare {declared} bytes in a '
+                    f'file of {size}'
+                )
+            if any(record.CRC for record in records) and (damaged := archive.testzip()):
+                raise CheckpointError(f'{path} is damaged: the content of {damaged} does not have its checksum')
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged archive may raise anything
         raise CheckpointError(f'{path} is damaged: {error}') from error
-    declared = sum(record.file_size for record in records)
-    if declared > size + SLACK or any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise CheckpointError(
-            f'{path} is no torch checkpoint: its records are compressed, or declare {declared} bytes in a file '
-            f'of {size}'
-        )
 
 
 def _read_torch(path: Path, mmap: bool) -> Any:
@@ -125,7 +139,7 @@ def _read_torch(path: Path, mmap: bool) -> Any:
     )
     try:
         with admitted:
-            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+            return torch.load(str(path), map_location='cpu', weights_only=True, mmap=mmap)
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).split('\n')[0] or type(error).__name__
         if foreign := re.search(r'GLOBAL (\S+)', str(error)):

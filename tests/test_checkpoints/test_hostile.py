@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cvt_backbone.checkpoints import CheckpointError, read
+from cvt_backbone.checkpoints import CheckpointError, read, write
 from foreign import Classifier, to_passl, write_pdparams, write_torch
 
 
@@ -123,6 +123,48 @@ def test_truncated(tmp_path, state, kind, keep):
         read(path)
 
 
+def flip_bit(path, tensor):
+    """Flip one bit of the first value of a tensor."""
+    data = bytearray(path.read_bytes())
+    data[data.index(tensor.numpy().tobytes())] ^= 1
+    path.write_bytes(data)
+
+
+def test_flipped_bit_of_a_torch_file(tmp_path, state):
+    """Torch itself does not look at its checksums."""
+    path = write_torch(tmp_path / 'w.pth', state)
+    flip_bit(path, state['head.weight'])
+    assert not torch.load(path, weights_only=True)['head.weight'].equal(state['head.weight'])
+    with pytest.raises(CheckpointError, match=r'is damaged: the content of \S+/data/\d+ does not have its checksum'):
+        read(path)
+
+
+@pytest.mark.parametrize('to', ['backbone', 'huggingface'])
+def test_flipped_bit_of_our_safetensors(tmp_path, state, to):
+    path = tmp_path / ('folder' if to == 'huggingface' else 'w.safetensors')
+    write(read(write_torch(tmp_path / 'w.pth', state)), path, to)
+    read(path)
+    flip_bit(path / 'model.safetensors' if path.is_dir() else path, state['norm.weight'])
+    with pytest.raises(CheckpointError, match='its tensors do not have the checksum they were written with'):
+        read(path)
+
+
+def test_torch_file_written_without_checksums(tmp_path, state):
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = write_torch(tmp_path / 'w.pth', state)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read(path).state['head.weight'].equal(state['head.weight'])
+
+
+def test_negative_variance(tmp_path, state):
+    name = 'stage0.blocks.0.attn.conv_proj_q.bn.running_var'
+    path = write_torch(tmp_path / 'w.pth', {**state, name: -state[name]})
+    with pytest.raises(CheckpointError, match=f'{name} has negative values'):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -228,6 +270,8 @@ def test_first_ten_names_only(tmp_path, state):
         (torch.ones(128, dtype=torch.int64), 'has the type torch.int64'),
         (torch.ones(128, dtype=torch.complex64), 'has the type torch.complex64'),
         (torch.ones(128).to_sparse(), 'has the type torch.float32, torch.sparse_coo'),
+        (torch.ones(128).to(torch.float8_e4m3fn), 'has the type torch.float8_e4m3fn'),
+        (torch.ones(128, device='meta'), 'has the type torch.float32, meta'),
     ],
 )
 def test_weights_are_real_numbers(tmp_path, state, value, message):
