@@ -18,8 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .random_state import random_state, set_random_state
 from .stop import TrainingStopped
 
-EXIT_STATUS = 3
-_CHECKPOINT_PARTS = ('module.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')  # of wrappers inside the model
+_EXIT_STATUS = 3
+_ADVICE = 'Go on from one of them with a lower lr, a longer warm-up or optim_wrapper.clip_grad'
+_ARGUMENTS = ('inputs', 'data_samples')  # of a model's forward, in this order
+_FSDP = '_fsdp_wrapped_module.'  # stands in the names of what FSDP has wrapped
 
 
 @HOOKS.register_module()
@@ -58,11 +60,11 @@ class FiniteLossHook(Hook):
         """
         bad = [name for name, tensor in checkpoint.get('state_dict', {}).items() if not tensor.isfinite().all()]
         if bad:
+            more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
             raise TrainingStopped(
-                f'weights are not finite after {_iteration(runner, runner.iter)}: {_first(bad)}. They are not saved; '
-                f'the checkpoints in {runner.work_dir} are as they were. Go on from one of them with a lower lr, a '
-                f'longer warm-up or optim_wrapper.clip_grad',
-                EXIT_STATUS,
+                f'weights are not finite after {_iteration(runner, checkpoint["meta"]["iter"])}: {bad[0]}{more}. They '
+                f'are not saved; the checkpoints in {runner.work_dir} are as they were. {_ADVICE}',
+                _EXIT_STATUS,
             )
 
     def _remember_random_state(self, model: nn.Module, args: tuple) -> None:
@@ -85,15 +87,15 @@ class FiniteLossHook(Hook):
                 found = _find_module(model, args, kwargs)
                 cause = cause or found
         if not is_bad:
-            cause = 'the losses of this process are finite, those of another one are not: see its message'
+            cause = 'The losses of this process are finite, those of another one are not: see its message'
         bad = [name for name, value in terms.items() if 'loss' in name and not value.isfinite()]
         bad = [name for name in bad if name != 'loss'] or bad  # the sum, where it alone is too large
         process = f' in process {get_rank()} of 0 to {get_world_size() - 1}' if get_world_size() > 1 else ''
         names = f': {", ".join(bad)}' if bad else ''
         raise TrainingStopped(
             f'the loss is not finite in {_iteration(runner, runner.iter + 1)}{process}{names}. {cause}. No step was '
-            f'taken with it, and the checkpoints in {runner.work_dir} are as they were',
-            EXIT_STATUS,
+            f'taken with it, and the checkpoints in {runner.work_dir} are as they were. {_ADVICE}',
+            _EXIT_STATUS,
         )
 
 
@@ -116,7 +118,7 @@ def _anywhere(here: bool, device: torch.device) -> bool:
 
 
 def _find_image(args: tuple, kwargs: dict[str, Any]) -> str | None:
-    """The first image of the batch with a value that is not finite; models of OpenMMLab take images, then samples."""
+    """The first image of the batch with a value that is not finite."""
     inputs, samples = (kwargs.get(name, args[i] if len(args) > i else None) for i, name in enumerate(_ARGUMENTS))
     for i, image in enumerate(_images(inputs)):
         if not image.isfinite().all():
@@ -127,9 +129,6 @@ def _find_image(args: tuple, kwargs: dict[str, Any]) -> str | None:
                 f'and at the pipeline and the normalisation that it passes'
             )
     return None
-
-
-_ARGUMENTS = ('inputs', 'data_samples')
 
 
 def _images(inputs: Any) -> Iterator[Tensor]:
@@ -150,10 +149,10 @@ def _find_weight(model: nn.Module) -> str | None:
     if not bad:
         return None
     kind, name, tensor = bad[0]
-    more = f', and so have {len(bad) - 1} other tensors of the model' if len(bad) > 1 else ''
+    more = f', and so have {len(bad) - 1} other tensor(s) of the model' if len(bad) > 1 else ''
     return (
-        f'The {kind} {_plain(name)} has {_describe(tensor)}{more}: an earlier step or a loaded checkpoint made it so; '
-        f'go on from a good checkpoint with a lower lr, a longer warm-up or optim_wrapper.clip_grad'
+        f'The {kind} {name.replace(_FSDP, "")} has {_describe(tensor)}{more}: an earlier step or a loaded checkpoint '
+        f'made it so'
     )
 
 
@@ -167,9 +166,10 @@ def _find_module(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> str:
         bad = next((tensor for tensor in _tensors(output) if not tensor.isfinite().all()), None)
         if bad is not None:
             largest = max((t.abs().max().item() for t in _tensors([args, kwargs]) if t.numel()), default=0)
+            half = '; float16 ends at 65504, bfloat16 (optim_wrapper.dtype) does not'
             found.append(
-                f'The output of {_plain(name)} ({type(module).__name__}) has {_describe(bad)}, though its inputs, up '
-                f'to {largest:.4g}, and its weights are finite'
+                f'The output of {name.replace(_FSDP, "")} ({type(module).__name__}) has {_describe(bad)}, though its '
+                f'inputs, up to {largest:.4g}, and its weights are finite{half if bad.dtype == torch.float16 else ""}'
             )
 
     handles = [
@@ -184,12 +184,7 @@ def _find_module(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    advice = (
-        ' (in mixed precision try optim_wrapper.dtype=bfloat16, or without it)' if torch.is_autocast_enabled() else ''
-    )
-    return (
-        found[0] if found else 'The output of every module is finite: it is the computation of the loss itself'
-    ) + advice
+    return found[0] if found else 'The output of every module is finite: it is the computation of the loss itself'
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -208,13 +203,3 @@ def _describe(tensor: Tensor) -> str:
     shape = ' x '.join(map(str, tensor.shape)) or '1'
     words = ' and '.join(f'{count} {word}' for count, word in counts if count)
     return f'{words} of {shape} values ({str(tensor.dtype).removeprefix("torch.")})'
-
-
-def _first(names: list[str]) -> str:
-    return names[0] + (f' and {len(names) - 1} more' if len(names) > 1 else '')
-
-
-def _plain(name: str) -> str:
-    for part in _CHECKPOINT_PARTS:
-        name = name.replace(part, '')
-    return name
