@@ -135,7 +135,7 @@ def attempt(task: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> d
         missing = error.__cause__ if isinstance(error, InputError) else error
         if isinstance(missing, ModuleNotFoundError):
             return dict(failure=f'not installed: {missing.name}')
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(
             text in str(error).lower() for text in _OUT_OF_MEMORY_TEXTS
         ):
             return dict(failure=OUT_OF_MEMORY)

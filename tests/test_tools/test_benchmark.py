@@ -142,7 +142,7 @@ def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer == dict(failure='not installed: transformers')
 
 
-@pytest.mark.parametrize('error', [MemoryError(), torch.OutOfMemoryError('CUDA'), RuntimeError('std::bad_alloc')])
+@pytest.mark.parametrize('error', [MemoryError(), torch.cuda.OutOfMemoryError('CUDA'), RuntimeError('std::bad_alloc')])
 def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def build(*_: object) -> nn.Module:
         raise error
