@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 
 from torch import Tensor
@@ -30,6 +30,15 @@ def check_rate(name: str, value: object) -> float:
     if not 0 <= value < 1:
         raise ValueError(f'{name} must be at least 0 and below 1, got {value}')
     return float(value)
+
+
+def check_layer_cfg(name: str, value: object) -> dict:
+    """A config of a norm or an activation: a dict with a ``type``, copied."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict such as dict(type='...'), got {value!r}")
+    if not isinstance(value.get('type'), (str, type)):
+        raise ValueError(f'{name} must have a type, the name of a layer or its class, got {dict(value)!r}')
+    return dict(value)
 
 
 def check_out_indices(out_indices: object, num_stages: int) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from .arguments import (
     check_with_cp,
     least_image_side,
 )
-from .builders import act_layer, norm_layer
+from .builders import act_layer, build_norm, norm_layer
 from .checkpoints import is_pretrained, load_pretrained
 from .deploy import deploy, fit_state
 from .layers import CvTStage, init_module
@@ -129,7 +128,7 @@ class CvT(BaseModule):
         self.with_out_norm = out_norm_cfg is not None
         if self.with_out_norm:
             for level, channels in zip(levels, self.out_channels, strict=True):
-                self.add_module(f'norm{level}', build_norm_layer(dict(out_norm_cfg), channels)[1])
+                self.add_module(f'norm{level}', build_norm('out_norm_cfg', out_norm_cfg, channels))
         if self.out_type in ('cls_token', 'avg_featmap'):
             self.norm = nn.LayerNorm(dims[-1])
         self._freeze_stages()

@@ -113,7 +113,7 @@ def make_plan(arch: str | Mapping, old: Sequence[Level], consumers: Sequence[Con
 
 def _stage_strides(arch: str | Mapping) -> tuple[int, ...]:
     with torch.device('meta'):
-        return CvT(arch).out_strides
+        return CvT(arch, out_indices=range(get_arch(arch).num_stages)).out_strides
 
 
 def _output_stride(arch: str | Mapping) -> dict[str, Any]:

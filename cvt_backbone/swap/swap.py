@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
+from ..archs import get_arch
 from ..backbone import CvT
 from .classifiers import is_classifier, swap_classifier
 from .errors import SwapError
@@ -55,7 +56,8 @@ def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None
     owner = find_owner(cfg)
     with quiet_scope(scope_of(cfg)):
         with torch.device('meta'):
-            CvT(arch, **options)  # its own checks, before anything else is built
+            # its own checks, before anything else is built
+            CvT(arch, out_indices=range(get_arch(arch).num_stages), **options)
         notes = (swap_classifier if is_classifier(owner) else _swap)(owner, arch, options)
     drop_weights(cfg, owner)
     notes = [*notes, *settle_optimiser(cfg, optim)]
