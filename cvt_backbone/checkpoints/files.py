@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import zipfile
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from .checksum import CHECKSUM, compute_checksum
 from .errors import CheckpointError
+from .older_torch import read_zip
 from .paddle import read_pickle
 
 LEGACY_TORCH = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the magic number that opens torch.save's old format
@@ -36,6 +36,7 @@ _BOOKKEEPING = (
     'mmengine.logging.history_buffer.HistoryBuffer',
     'builtins.getattr',  # of HistoryBuffer's methods; the stand-in gets nothing
     '__builtin__.getattr',
+    '_codecs.encode',  # of a numpy scalar's bytes
     'numpy.ndarray',
     'numpy.dtype',
     *(f'numpy.{core}.multiarray.{name}' for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
@@ -68,9 +69,9 @@ def read_file(path: Path) -> tuple[Any, str, dict | None]:
         raise CheckpointError(f'{path} is empty')
     if start.startswith(b'PK\x03\x04'):
         _check_zip(path, size)
-        return _read_torch(path, mmap=True), 'torch', None
+        return _read_torch(path, is_zip=True), 'torch', None
     if start.startswith(LEGACY_TORCH):
-        return _read_torch(path, mmap=False), 'torch', None
+        return _read_torch(path, is_zip=False), 'torch', None
     if start.startswith(b'\x80'):
         return read_pickle(path), 'paddle', None
     if start[8:9] == b'{':
@@ -132,16 +133,16 @@ def _check_zip(path: Path, size: int) -> None:
         raise CheckpointError(f'{path} is damaged: {error}') from error
 
 
-def _read_torch(path: Path, mmap: bool) -> Any:
-    safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch >= 2.6 takes names with stand-ins
-    admitted = (
-        contextlib.nullcontext() if safe_globals is None else safe_globals([(_Bookkeeping, n) for n in _BOOKKEEPING])
-    )
+def _read_torch(path: Path, is_zip: bool) -> Any:
     try:
-        with admitted:
-            return torch.load(str(path), map_location='cpu', weights_only=True, mmap=mmap)
+        if torch.__version__ >= '2.6':
+            with torch.serialization.safe_globals([(_Bookkeeping, name) for name in _BOOKKEEPING]):
+                return torch.load(path, map_location='cpu', weights_only=True, mmap=is_zip)
+        if is_zip:
+            return read_zip(path, dict.fromkeys(_BOOKKEEPING, _Bookkeeping))
+        return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).split('\n')[0] or type(error).__name__
-        if foreign := re.search(r'GLOBAL (\S+)', str(error)):
+        if foreign := re.search(r'(?:GLOBAL|Unsupported class) (\S+)', str(error)):
             reason = f'it holds more than weights and asks for {foreign[1]}, which could run code'
         raise CheckpointError(f'{path} cannot be read by torch: {reason}') from error
