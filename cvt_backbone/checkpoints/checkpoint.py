@@ -100,6 +100,12 @@ def read(
     Raises:
         CheckpointError: The file cannot be read safely, or its tensors are not those of one CvT; nothing is returned
             of it. The message lists the first ten stray, missing and misshaped names.
+
+    Note:
+        A damaged byte is noticed wherever there is a checksum: in torch's zip files, unless it was told to write none,
+        and in the safetensors of :func:`.convert.write`. Other safetensors, torch's format from before 1.6 and
+        Paddle's pickles have none: damage to names, types and shapes is noticed there, and NaN, infinity and negative
+        variances, but not another finite value, nor, in the pickles, a damaged byte that tells the order of the values.
     """
     path = fetch(str(path)) if '://' in str(path) else Path(path)
     content, container, config = read_file(path)
