@@ -230,7 +230,7 @@ def test_a_few(data: st.DataObject, wrong: bool) -> None:
 
 
 @pytest.mark.slow
-@fuzz(600)
+@fuzz(900)
 @given(st.data())
 def test_right_arguments(data: st.DataObject) -> None:
     check(data, wrong=False)
