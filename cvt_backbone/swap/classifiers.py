@@ -8,11 +8,12 @@ from mmengine.config import ConfigDict
 
 from ..archs import get_arch
 from .errors import SwapError
+from .parts import check_dict, kind_of
 
 
 def is_classifier(model: Mapping) -> bool:
     """Whether one head reads one vector."""
-    return model.get('type', '').rpartition('.')[2] == 'ImageClassifier'
+    return kind_of(model) == 'ImageClassifier'
 
 
 def swap_classifier(model: dict, arch: str | Mapping, options: Mapping) -> list[str]:
@@ -30,9 +31,10 @@ def swap_classifier(model: dict, arch: str | Mapping, options: Mapping) -> list[
         SwapError: The neck does more than pool, or the head has no ``in_channels``.
     """
     description = get_arch(arch)
-    neck, head = model.get('neck'), model.get('head') or {}
-    if neck and neck.get('type', '').rpartition('.')[2] != 'GlobalAveragePooling':
-        raise SwapError(f'neck: {neck.get("type")} is not GlobalAveragePooling, which the cls token of CvT replaces')
+    neck, head = model.get('neck'), check_dict('head', model.get('head') or {})
+    if neck and kind_of(neck) != 'GlobalAveragePooling':
+        kind = kind_of(neck) or repr(neck)
+        raise SwapError(f'neck: {kind} is not GlobalAveragePooling, which the cls token of CvT replaces')
     if not isinstance(head.get('in_channels'), int):
         raise SwapError(f'head: {head.get("type")} has no single in_channels to fit')
     last = description.num_stages - 1

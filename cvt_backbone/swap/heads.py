@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .errors import SwapError
+from .parts import check_dict
 from .plan import Consumer
 from .probe import Level
 
@@ -36,23 +37,30 @@ def consumers(model: Mapping, levels: Sequence[Level]) -> list[Consumer]:
         return [Consumer(_present(model)[0], tuple(range(len(levels))))]
     found = []
     for name, head, main in segmentor_heads(model):
-        indices = _indices(head, len(levels))
-        if any(i >= len(levels) for i in indices):
+        indices = _indices(name, head, len(levels))
+        if not all(0 <= i < len(levels) for i in indices):
             raise SwapError(f'{name}: in_index={head.get("in_index")}, but there are {len(levels)} maps')
         found.append(Consumer(name, indices, main))
     return found
 
 
 def segmentor_heads(model: Mapping) -> Iterator[tuple[str, dict, bool]]:
-    """Each head that reads maps: its name, its config, and whether it makes the prediction."""
+    """Each head that reads maps: its name, its config, and whether it makes the prediction.
+
+    Raises:
+        SwapError: A head is no dict, or there is none that makes the prediction.
+    """
+    if not model['decode_head']:
+        raise SwapError(f'decode_head: must be a head or a list of heads, got {model["decode_head"]!r}')
     for key in SEGMENTOR_HEADS:
         heads = model.get(key) or []
         listed = isinstance(heads, (list, tuple))
         for i, head in enumerate(heads if listed else [heads]):
             name = f'{key}[{i}]' if listed else key
             main = key == 'decode_head' and (not listed or i == len(heads) - 1)
-            if 'kernel_generate_head' in head:  # K-Net: the first mask comes from a head of its own
-                yield f'{name}.kernel_generate_head', head['kernel_generate_head'], main
+            if 'kernel_generate_head' in check_dict(name, head):  # K-Net: the first mask comes from a head of its own
+                name = f'{name}.kernel_generate_head'
+                yield name, check_dict(name, head['kernel_generate_head']), main
             else:
                 yield name, head, main
 
@@ -78,11 +86,13 @@ def fit_heads(
         _fit_detector(model, [level.channels for level in old], [level.channels for level in new])
 
 
-def _indices(head: Mapping, count: int) -> tuple[int, ...]:
+def _indices(name: str, head: Mapping, count: int) -> tuple[int, ...]:
     """Positions of the maps that a segmentor's head reads; without ``in_index``, several channels mean all maps."""
     several = isinstance(head.get('in_channels'), (list, tuple))
     chosen = head.get('in_index', range(count) if several else -1)
-    indices = [chosen] if isinstance(chosen, int) else list(chosen)
+    indices = [chosen] if isinstance(chosen, int) else chosen
+    if not isinstance(indices, (list, tuple, range)) or not indices or not all(isinstance(i, int) for i in indices):
+        raise SwapError(f'{name}: in_index must be the position of a map or a list of them, got {chosen!r}')
     if head.get('c1_in_channels'):  # DepthwiseSeparableASPPHead reads map 0 as well
         indices = [0, *indices]
     return tuple(i + count if i < 0 else i for i in indices)
@@ -91,7 +101,7 @@ def _indices(head: Mapping, count: int) -> tuple[int, ...]:
 def _fit_segmentor_head(
     name: str, head: dict, old: Sequence[Level], new: Sequence[Level], places: Mapping[tuple[str, int], int]
 ) -> None:
-    indices = _indices(head, len(old))
+    indices = _indices(name, head, len(old))
     moved = [places[name, i] for i in indices]
     before = [old[i].channels for i in indices]
     after = [new[i].channels for i in moved]
@@ -137,7 +147,7 @@ def _fit_detector(model: Mapping, before: list[int], after: list[int]) -> None:
     for name in _present(model):
         if name != 'roi_head':
             _fit_channels(name, model[name], 'in_channels', before, after)
-    roi_head = model.get('roi_head') or {}
+    roi_head = check_dict('roi_head', model.get('roi_head') or {})
     if roi_head.get('shared_head'):
         raise SwapError(
             f'roi_head.shared_head: {roi_head["shared_head"].get("type")} is a stage of the old backbone, which reads '
@@ -158,7 +168,7 @@ def _each(part: Any) -> list[tuple[str, dict]]:
 
 
 def _fit_channels(name: str, head: dict, key: str, before: list[int], after: list[int]) -> None:
-    said = head.get(key)
+    said = check_dict(name, head).get(key)
     if isinstance(said, (list, tuple)) and list(said) == before:
         head[key] = type(said)(after)
     elif isinstance(said, int) and len(set(before)) == len(set(after)) == 1 and said == before[0]:

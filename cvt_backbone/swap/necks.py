@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .errors import SwapError
+from .parts import check_dict, kind_of
 from .probe import Level
 
 
@@ -19,30 +20,31 @@ def fit_neck(neck: dict, old: Sequence[Level], new: Sequence[Level]) -> None:
     Raises:
         SwapError: The neck does not say in ``in_channels`` what it reads, or says something else.
     """
-    kind = neck.get('type')
+    kind = check_dict('neck', neck).get('type')
     nested = [key for key in neck if key.endswith('backbone')]
     if nested:
         raise SwapError(f'neck: {kind} has a backbone of its own ({nested[0]}) and is written for its maps')
     if 'in_channels' not in neck:
         raise SwapError(f'neck: {kind} has no in_channels, so what it reads cannot be fitted')
     said = neck['in_channels']
+    several = list(said) if isinstance(said, (list, tuple)) else []
     before = [level.channels for level in old]
     after = [level.channels for level in new]
     if isinstance(said, int) and said == before[-1]:
         neck['in_channels'] = after[-1]
-    elif not isinstance(said, int) and list(said) == before:
+    elif several == before:
         _fit_passed_on(neck, before, after)
         neck['in_channels'] = type(said)(after)
-    elif not isinstance(said, int) and list(said) == before[::-1]:  # YOLOV3Neck reads from the deepest on
+    elif several == before[::-1]:  # YOLOV3Neck reads from the deepest on
         neck['in_channels'] = type(said)(after[::-1])
-    elif not isinstance(said, int) and list(said) == before[-len(said) :]:  # CLRFPN reads the last ones
-        neck['in_channels'] = type(said)(after[-len(said) :])
+    elif several and several == before[-len(several) :]:  # CLRFPN reads the last ones
+        neck['in_channels'] = type(said)(after[-len(several) :])
     else:
         raise SwapError(f'neck: {kind} has in_channels={said}, but the old backbone gives {before}')
 
 
 def _fit_passed_on(neck: dict, before: list[int], after: list[int]) -> None:
     """SSDNeck passes the backbone's maps on as its own first levels."""
-    if neck.get('type', '').rpartition('.')[2] == 'SSDNeck':
+    if kind_of(neck) == 'SSDNeck':
         outs = neck['out_channels']
         neck['out_channels'] = type(outs)([*after, *outs[len(before) :]])

@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from .errors import SwapError
+from .parts import kind_of
 
 IMAGE_SIZES = (128, 256, 512)  # pixels; coarse pyramids shrink the smaller ones to nothing
 BATCH = 2
@@ -86,8 +87,8 @@ def build_part(name: str, cfg: Any) -> nn.Module:
     try:
         return MODELS.build(without_weights(cfg))
     except Exception as error:  # whatever a part's constructor raises; its words say more than ours
-        kind = cfg.get('type') if isinstance(cfg, Mapping) else [part.get('type') for part in cfg]
-        raise SwapError(f'{name}: {kind} cannot be built: {first_line(error)}') from error
+        kinds = [kind_of(part) for part in cfg] if isinstance(cfg, (list, tuple)) else kind_of(cfg)
+        raise SwapError(f'{name}: {kinds or repr(cfg)} cannot be built: {first_line(error)}') from error
 
 
 def first_line(error: Exception) -> str:
@@ -151,14 +152,14 @@ def probe(model: Mapping, image_sizes: Sequence[int] = ()) -> Probe:
 def own_image_size(model: Mapping) -> tuple[int, ...]:
     """The side of the image for which a transformer's positions are made; nothing if the backbone names none."""
     size = (model.get('backbone') or {}).get('img_size')
-    size = size[0] if isinstance(size, (list, tuple)) else size
-    return (size,) if isinstance(size, int) else ()
+    size = size[0] if isinstance(size, (list, tuple)) and size else size
+    return (size,) if isinstance(size, int) and size > 0 else ()
 
 
 def image_channels(model: Mapping) -> int:
     """Channels of the image that a model's backbone takes."""
     channels = model['backbone'].get('in_channels', 3)
-    return channels if isinstance(channels, int) else 3
+    return channels if isinstance(channels, int) and channels > 0 else 3
 
 
 def _run_backbone(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
@@ -182,20 +183,26 @@ def _run_backbone(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
 
 def _run_neck(neck: nn.Module, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], list[int]]:
     inputs = [m.detach().requires_grad_() for m in maps]
-    neck.eval()
     try:
+        neck.eval()
         outputs = neck(tuple(inputs))
     except Exception as error:  # whatever a part raises
         raise _RunError(f'neck: {type(neck).__name__} cannot be run on the maps: {first_line(error)}') from error
     outputs = _check_maps('neck', neck, outputs)
-    gradients = torch.autograd.grad(sum(m.sum() for m in outputs), inputs, allow_unused=True)
+    total = sum(m.sum() for m in outputs)
+    if not total.requires_grad:
+        raise SwapError(f'neck: {type(neck).__name__} gives maps that do not depend on those of the backbone')
+    gradients = torch.autograd.grad(total, inputs, allow_unused=True)
     return outputs, [i for i, gradient in enumerate(gradients) if gradient is not None]
 
 
 def _check_maps(name: str, part: nn.Module, maps: Any) -> tuple[Tensor, ...]:
     maps = (maps,) if isinstance(maps, Tensor) else maps
-    if not isinstance(maps, (list, tuple)) or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
+    is_list = isinstance(maps, (list, tuple)) and maps
+    if not is_list or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
         raise SwapError(f'{name}: {type(part).__name__} gives something other than a list of (B, C, H, W) maps')
+    if not all(m.numel() for m in maps):
+        raise _RunError(f'{name}: {type(part).__name__} gives a map of no cell')
     if any(m.shape[0] != BATCH for m in maps):
         raise SwapError(f'{name}: {type(part).__name__} gives {maps[0].shape[0] // BATCH} maps per image and level')
     return tuple(maps)

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .errors import SwapError
+from .parts import check_dict
 
 RECIPE = Path(__file__).parents[2] / 'configs/_base_/schedules/adamw.py'
 OF_OTHER_BACKBONES = ('LearningRateDecayOptimizerConstructor', 'LayerDecayOptimizerConstructor')
@@ -22,6 +23,7 @@ def find_owner(cfg: Config) -> dict:
     """
     if 'model' not in cfg:
         raise SwapError('config: there is no model')
+    check_dict('model', cfg.model)
     found = dict(_owners('model', cfg.model))
     if not found:
         raise SwapError(f'model: {cfg.model.get("type")} has no backbone')
@@ -51,9 +53,13 @@ def scope_of(cfg: Config) -> str:
     Raises:
         SwapError: The config does not name it.
     """
-    if not cfg.get('default_scope'):
-        raise SwapError('default_scope: the config names no toolbox; set default_scope to mmdet, mmseg or mmpretrain')
-    return cfg.default_scope
+    scope = cfg.get('default_scope')
+    if not isinstance(scope, str) or not scope.isidentifier():
+        found = f', got {scope!r}' if scope else ''
+        raise SwapError(
+            f'default_scope: the config names no toolbox; set default_scope to mmdet, mmseg or mmpretrain{found}'
+        )
+    return scope
 
 
 def drop_weights(cfg: Config, owner: dict) -> None:
@@ -87,17 +93,23 @@ def settle_optimiser(cfg: Config, optim: str | None) -> list[str]:
             )
         cfg.optim_wrapper = Config.fromfile(RECIPE).optim_wrapper
         return []
-    constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
+    constructor = check_dict('optim_wrapper', cfg.get('optim_wrapper') or {}).get('constructor')
     if constructor in OF_OTHER_BACKBONES:
         return [f"optim_wrapper: {constructor} knows other backbones only and will stop; ask for optim='adamw'"]
     return []
 
 
 def add_import(cfg: Config) -> None:
-    """Name the package among the config's imports, behind those that are there."""
-    custom = cfg.get('custom_imports') or {}
+    """Name the package among the config's imports, behind those that are there.
+
+    Raises:
+        SwapError: There is no list of names.
+    """
+    custom = check_dict('custom_imports', cfg.get('custom_imports') or {})
     imports = custom.get('imports') or []
-    imports = [imports] if isinstance(imports, str) else list(imports)
+    imports = [imports] if isinstance(imports, str) else imports
+    if not isinstance(imports, (list, tuple)) or not all(isinstance(name, str) for name in imports):
+        raise SwapError(f'custom_imports: imports must be a list of names, got {imports!r}')
     cfg.custom_imports = {
         **custom,
         'imports': [*imports, *({'cvt_backbone'} - set(imports))],
