@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import threading
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,8 @@ class RandomStateHook(Hook):
     with; and validation leaves no trace in it. Workers of the data loader follow by :func:`start_worker`.
 
     Note:
-        Persistent workers (``persistent_workers=True``) never start anew: what they augment by chance differs after a
-        resume. So it does in iteration-based loops that load in the main process (``num_workers=0``).
+        After a resume, augmentations by chance differ where workers are persistent, and in iteration-based loops, which
+        pass over the images they have seen without loading them.
     """
 
     priority = 'VERY_HIGH'
@@ -76,12 +78,20 @@ class RandomStateHook(Hook):
 def start_worker(worker_id: int) -> None:
     """Seed a data loader's worker as PyTorch does, by the main process's generator, which mmengine overrules.
 
-    It also lets SIGTERM pass: a scheduler that sends it to all processes would end the workers first, and with them the
-    run before it has written its checkpoint.
+    It also makes the worker heed SIGTERM of its parent alone: a scheduler that sends it to all processes would end the
+    workers first, and with them the run before it has written its checkpoint.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, args=(os.getppid(),), daemon=True).start()
     info = get_worker_info()
     set_seed(info.seed + info.num_workers * get_dist_info()[0])
+
+
+def _obey_parent(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def set_seed(seed: int) -> None:
