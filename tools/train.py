@@ -20,7 +20,9 @@ def keep_going(cfg: Config) -> None:
     checkpoint = cfg.get('default_hooks', {}).get('checkpoint')
     if checkpoint and checkpoint.type == 'CheckpointHook':
         checkpoint.type = 'AtomicCheckpointHook'
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='RandomStateHook')]
+    hooks = list(cfg.get('custom_hooks') or [])
+    own = {hook.get('type') for hook in hooks}
+    cfg.custom_hooks = hooks + [dict(type=name) for name in ('RandomStateHook', 'FiniteLossHook') if name not in own]
     if cfg.train_cfg.get('by_epoch') or cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
         cfg.train_cfg.pop('by_epoch', None)
         cfg.train_cfg.type = 'ResumableEpochLoop'
