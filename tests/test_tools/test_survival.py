@@ -53,7 +53,7 @@ def digits(tmp_path_factory):
     pytest.importorskip('sklearn')
     pytest.importorskip('mmdet')
     out = tmp_path_factory.mktemp('data') / 'digits'
-    result = tool('make_digits.py', out, '--train', 2 * BATCHES, '--val', 2, '--size', 64)
+    result = tool('make_digits.py', out, '--train', 2 * BATCHES, '--val', 2, '--size', 64, '--copies', 1)
     assert result.returncode == 0, result.stderr
     return out
 
