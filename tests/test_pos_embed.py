@@ -92,9 +92,11 @@ def test_resizing_by_hand(size: tuple[int, int]) -> None:
     assert torch.equal(found, library)
 
 
-@pytest.mark.parametrize('dtype', [torch.float, torch.double, torch.bfloat16, torch.half])
+@pytest.mark.parametrize('dtype', [torch.float, torch.double, torch.bfloat16, torch.half], ids=str)
 @pytest.mark.parametrize('grid', [56, 28, 14, 7, 1])
 def test_the_own_size_is_the_identity_to_the_bit(dtype: torch.dtype, grid: int) -> None:
+    if dtype is torch.half and torch.__version__ < '2.3':
+        pytest.skip(f'bicubic resizing in half precision on a CPU needs PyTorch 2.3, this is {torch.__version__}')
     positions = torch.randn(1, grid, grid, 8).to(dtype)
     assert torch.equal(resize_positions(positions, (grid, grid)), positions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -116,13 +117,21 @@ def count_call(part: nn.Module, inputs: Any) -> tuple[Any, dict[str, int]]:
     Returns:
         Its output, and the MACs of its modules by name; those of the part itself stand under the empty name.
     """
+    flops: Counter[str] = Counter()
+    hooks = []
+    # Differences of the total: PyTorch's own counts by module want to be asked for in 2.1, and give them unasked later.
     with FlopCounterMode(display=False) as counter:
-        outputs = part(inputs)
-    root = type(part).__name__
-    found = {name.removeprefix(root).lstrip('.'): ops for name, ops in counter.get_flop_counts().items()}
-    return outputs, {'': counter.get_total_flops() // 2} | {
-        name: sum(ops.values()) // 2 for name, ops in found.items() if name
-    }
+        for name, module in part.named_modules():
+            hooks += [
+                module.register_forward_pre_hook(lambda *_, n=name: flops.subtract({n: counter.get_total_flops()})),
+                module.register_forward_hook(lambda *_, n=name: flops.update({n: counter.get_total_flops()})),
+            ]
+        try:
+            outputs = part(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return outputs, {name: number // 2 for name, number in flops.items()}
 
 
 def _stages(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -114,7 +114,9 @@ def test_heads_of_a_two_stage_detector() -> None:
     assert 'not counted' in get_flops.format_table(list(rows.values()))
 
 
-@pytest.mark.parametrize(('shape', 'message'), [((0, 64), 'at least 1'), ((8, 64), 'at least 16x16 pixels, got 8x64')])
+@pytest.mark.parametrize(
+    ('shape', 'message'), [((0, 64), 'at least 1'), ((8, 64), 'at least 16x16 pixels with this arch, got 8x64')]
+)
 def test_shapes_that_are_too_small(shape: tuple[int, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         get_flops.count(classifier('cvt-nano'), shape)

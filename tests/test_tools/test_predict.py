@@ -185,7 +185,7 @@ def test_corrupt_images_among_good_ones(checkpoints, images, tmp_path, monkeypat
     error = capfd.readouterr().err
     assert 'broken.png: not a readable image' in error
     assert 'short.jpg: not a readable image' in error
-    assert 'tiny.png: CvT needs images of at least 16x16 pixels, got 8x8' in error
+    assert 'tiny.png: CvT needs images of at least 16x16 pixels with this arch, got 8x8' in error
     assert 'error: images: no result for 3 of 5' in error
     assert files(out) == ['pictures/a.jpg', 'pictures/more/b.jpg', 'raw/a.png', 'raw/more/b.png']
 
