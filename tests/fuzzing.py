@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 # FUZZ_TIMES=10 draws ten times as many examples, other ones at each run; without it the same ones every time.
@@ -18,6 +18,7 @@ def fuzz(examples: int) -> settings:
         derandomize=TIMES is None,
         deadline=None,
         database=None,
+        phases=(Phase.generate, Phase.shrink),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )
 

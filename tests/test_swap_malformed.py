@@ -44,6 +44,7 @@ MALFORMED = {
         lambda: make_config(decode_head=HEAD, auxiliary_head=['x']),
         r"auxiliary_head\[0\]: must be one dict, got 'x'",
     ),
+    'no known head': (lambda: make_config('mmdet'), 'model: SingleStageDetector has no head of a known name'),
     'neck': (lambda: make_config('mmdet', neck=1.5), r'neck: 1\.5 cannot be built'),
     'necks': (lambda: make_config('mmdet', neck=[1]), r'neck: .* cannot be built'),
     'optimiser': (

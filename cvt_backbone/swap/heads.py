@@ -138,7 +138,9 @@ def _fit_segmentor_head(
 def _present(model: Mapping) -> list[str]:
     names = [key for key in (*DETECTOR_HEADS, 'roi_head') if model.get(key)]
     if not names:
-        raise SwapError(f'{model.get("type")}: no head of a known name ({", ".join((*DETECTOR_HEADS, "roi_head"))})')
+        raise SwapError(
+            f'model: {model.get("type")} has no head of a known name ({", ".join((*DETECTOR_HEADS, "roi_head"))})'
+        )
     return names
 
 
