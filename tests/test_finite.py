@@ -338,14 +338,8 @@ def test_validation_and_prediction_are_not_watched(tmp_path):
 def test_train_py(configs, tmp_path):  # noqa: F811
     """Status 3, one line that names the picture, and a checkpoint that goes on once the config is mended."""
 
-    config = configs['ddp'].with_name('finite.py')  # not in the work dir, where mmengine writes one of that name
-    config.write_text(
-        f"_base_ = '{configs['ddp']}'\ncustom_hooks = [dict(type='FiniteLossHook')]\n"
-        + HEADER.replace("'cvt_backbone'", "'cvt_backbone.hooks.finite'")
-    )
-
     def train(status, *options):
-        command = [sys.executable, 'tools/train.py', config, '--work-dir', tmp_path, *options]
+        command = [sys.executable, 'tools/train.py', configs['ddp'], '--work-dir', tmp_path, *options]
         done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment(), capture_output=True, text=True)
         assert done.returncode == status, done.stderr[-3000:]
         return done.stderr
