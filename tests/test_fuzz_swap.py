@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from cvt_backbone import swap_backbone
-from cvt_backbone.swap import SwapError, measure
+from cvt_backbone.swap import SwapError, measure, probe
 from fuzzing import fuzz, junk
 
 ARCHS = {  # strides of the stages -> arch dict
@@ -29,10 +30,14 @@ RESNETS = {  # strides of the maps -> settings of a ResNet
 Maps = list[tuple[int, int]]  # channels and stride of each
 
 
-@pytest.fixture(autouse=True)
-def _toolboxes() -> None:
+@pytest.fixture(autouse=True, scope='module')
+def _one_image_size() -> Iterator[None]:
+    """Larger images are for coarser pyramids than these; without them a config that fails, fails soon."""
     pytest.importorskip('mmdet')
     pytest.importorskip('mmseg')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, 'IMAGE_SIZES', (128,))
+        yield
 
 
 @st.composite
