@@ -154,6 +154,7 @@ def test_flipped_bit_of_our_safetensors(tmp_path, to):
 @pytest.mark.skipif(
     not hasattr(torch.serialization, 'set_crc32_options'), reason='files without checksums need PyTorch 2.6'
 )
+@pytest.mark.skipif(not hasattr(torch.serialization, 'set_crc32_options'), reason='needs PyTorch 2.6')
 def test_torch_file_written_without_checksums(tmp_path, state):
     torch.serialization.set_crc32_options(False)
     try:
