@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import NEEDS_ONE_GRAPH
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
@@ -28,6 +29,7 @@ PADDED_SIZES = [
 PADDED_SIZES.append((576, 640))
 
 
+@NEEDS_ONE_GRAPH
 @pytest.mark.slow
 @pytest.mark.parametrize('deploy', [False, True])
 @pytest.mark.filterwarnings('ignore')
@@ -46,6 +48,7 @@ def test_compile(build: Callable[..., CvT], deploy: bool) -> None:
     assert counter.frame_count <= 2
 
 
+@NEEDS_ONE_GRAPH
 @pytest.mark.slow
 @pytest.mark.parametrize('deploy', [False, True])
 @pytest.mark.filterwarnings('ignore')

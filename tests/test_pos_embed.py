@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import NEEDS_ONE_GRAPH
 from mmengine import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
@@ -284,6 +285,7 @@ def test_default_is_none(tiny: dict) -> None:
     assert get_arch({**tiny, 'pos_embed': [False] * 3}) == get_arch(tiny)
 
 
+@NEEDS_ONE_GRAPH
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_compile(build: Callable[..., CvT]) -> None:
