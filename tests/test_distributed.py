@@ -35,6 +35,10 @@ FSDP_W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k-fsdp.py'
 ZERO_W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k-deepspeed.py'
 W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k.py'
 TIMEOUT = 120
+NEEDS_SHARDS_ON_CPUS = pytest.mark.skipif(
+    torch.__version__ < '2.2' and not torch.cuda.is_available(),
+    reason=f'FSDP on CPUs needs a newer PyTorch than {torch.__version__}',
+)
 
 # Nothing random but the weights and the order of the images, so that runs can be compared.
 CONFIG = """
@@ -165,6 +169,7 @@ def test_gradients_of_two_processes_are_those_of_one(configs, tmp_path):
     assert any((found['False'][name] - together[name]).abs().max() > 1e-3 * scale for name in together)
 
 
+@NEEDS_SHARDS_ON_CPUS
 @pytest.mark.slow
 def test_fsdp_trains_saves_and_resumes_as_ddp_trains(configs, fsdp_run, tmp_path):
     """Weights, running statistics, AdamW's moments and the lr after four iterations, half of them resumed."""
@@ -190,6 +195,7 @@ def test_fsdp_trains_saves_and_resumes_as_ddp_trains(configs, fsdp_run, tmp_path
     assert found['param_schedulers'][0]['last_step'] == 4
 
 
+@NEEDS_SHARDS_ON_CPUS
 @pytest.mark.slow
 def test_shards(configs, tmp_path):
     """One unit per block and one for the rest; half of the parameters each; every parameter decays as it should."""
@@ -201,6 +207,7 @@ def test_shards(configs, tmp_path):
     assert len({decay for _, decay in found['rates'].values()}) == 2
 
 
+@NEEDS_SHARDS_ON_CPUS
 @pytest.mark.slow
 def test_a_sharded_run_s_checkpoint_is_a_plain_model_s_and_two_processes_evaluate_as_one(configs, fsdp_run, tmp_path):
     from cvt_backbone import CvT

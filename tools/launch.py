@@ -19,7 +19,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Raises:
-        InputError: There is no GPU, and the launcher or the config's backend needs one.
+        InputError: There is no GPU, and the launcher, the config's backend or this PyTorch needs one.
     """
     cfg.launcher = launcher
     if launcher == 'none' or torch.cuda.is_available():
@@ -29,6 +29,11 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         raise InputError(
             f'--launcher: {launcher} with the backend {backend} needs GPUs and there is none; on CPUs use '
             f'--launcher pytorch --cfg-options env_cfg.dist_cfg.backend=gloo'
+        )
+    if 'strategy' in cfg and torch.__version__ < '2.2':
+        raise InputError(
+            f'strategy: PyTorch {torch.__version__} shards models on GPUs alone, and there is none; take a newer one '
+            f'(2.11 is tested) or a config without strategy'
         )
     distributed.init_process_group('gloo')
     # mmengine would give DDP and FSDP a GPU's number.

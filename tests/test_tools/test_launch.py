@@ -52,8 +52,17 @@ def test_accepted(cfg, monkeypatch):
     launch.check_strategy(cfg)
 
 
+@pytest.mark.parametrize('strategy', [FSDP, ZERO])
+def test_pytorch_that_shards_on_gpus_alone(strategy, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch, '__version__', type(torch.__version__)('2.1.2'))
+    with pytest.raises(common.InputError, match=r'strategy: PyTorch 2\.1\.2 shards models on GPUs alone'):
+        launch.set_launcher(config(strategy, env_cfg=dict(dist_cfg=dict(backend='gloo'))), 'pytorch')
+
+
 def test_shards_lie_on_the_cpu_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch, '__version__', type(torch.__version__)('2.2.0'))
     monkeypatch.setattr(launch.distributed, 'init_process_group', lambda backend: None)
     cfg = config(FSDP, env_cfg=dict(dist_cfg=dict(backend='gloo')))
     launch.set_launcher(cfg, 'pytorch')
