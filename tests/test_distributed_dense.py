@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
+from small_models import settings
 from test_distributed import ROOT, configs, environment, finish, read  # noqa: F401
-from test_finite import HEADER, settings
+from test_toolboxes import HEADER
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')

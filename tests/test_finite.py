@@ -9,12 +9,10 @@ import sys
 
 import pytest
 import torch
-from conftest import TINY
-from mmengine.config import Config
 from mmengine.registry import HOOKS, DefaultScope, init_default_scope
 from mmengine.runner import CheckpointLoader, Runner
+from small_models import TEXTS, settings
 from test_distributed import ROOT, configs, environment  # noqa: F401
-from test_toolboxes import CLASSIFIER, HEADER, MASK_RCNN, SEGMENTOR
 from torch.utils.data import DataLoader
 
 import trial
@@ -26,7 +24,6 @@ pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
 SIZE = (64, 96)
-TEXTS = {'mmdet': MASK_RCNN, 'mmseg': SEGMENTOR, 'mmpretrain': CLASSIFIER.replace('OUT_TYPE', 'cls_token')}
 PATH = 'pictures/broken.jpg'
 
 
@@ -40,17 +37,6 @@ def _scope():
     before = DefaultScope.get_current_instance()
     yield
     init_default_scope(before.scope_name if before else 'mmengine')
-
-
-def settings(scope):
-    """The config of tests/test_toolboxes.py with the tiny architecture, whose last map has 32 channels, not 128."""
-    cfg = Config.fromstring(HEADER + TEXTS[scope], '.py')
-    cfg.model.backbone.arch = TINY
-    if scope == 'mmpretrain':
-        cfg.model.head.in_channels = 32
-    else:
-        cfg.model.neck.in_channels = [8, 16, 32, 32][: len(cfg.model.neck.in_channels)]
-    return cfg
 
 
 class Batches:

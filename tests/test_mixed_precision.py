@@ -14,7 +14,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
-from test_finite import TEXTS, settings
+from small_models import TEXTS, settings
 from torch import Tensor, nn
 
 import trial
