@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .checksum import CHECKSUM, compute_checksum
+from .checksum import compute_checksum, find_checksum
 from .errors import CheckpointError
 from .older_torch import read_zip
 from .paddle import read_pickle
@@ -101,7 +101,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors, held against the checksum that :func:`.convert.write` leaves in the metadata."""
     try:
         with safe_open(path, framework='pt') as file:
-            expected = (file.metadata() or {}).get(CHECKSUM)
+            expected = find_checksum(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     except Exception as error:  # a damaged file may raise anything
         raise CheckpointError(f'{path} is damaged: {error}') from error

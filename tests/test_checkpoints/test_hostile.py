@@ -154,6 +154,17 @@ def test_flipped_bit_of_our_safetensors(tmp_path, to):
 @pytest.mark.skipif(
     not hasattr(torch.serialization, 'set_crc32_options'), reason='files without checksums need PyTorch 2.6'
 )
+@pytest.mark.parametrize('text', [b'cvt_backbone.checksum', b'crc32:'])
+def test_flipped_bits_of_a_checksum_and_of_a_value(tmp_path, state, text):
+    path = tmp_path / 'w.safetensors'
+    write(read(write_torch(tmp_path / 'w.pth', state)), path, 'backbone')
+    data = path.read_bytes()
+    path.write_bytes(data.replace(text, bytes([text[0] ^ 1]) + text[1:]))
+    flip_bit(path, state['norm.weight'])
+    with pytest.raises(CheckpointError, match='its tensors do not have the checksum they were written with'):
+        read(path)
+
+
 @pytest.mark.skipif(not hasattr(torch.serialization, 'set_crc32_options'), reason='needs PyTorch 2.6')
 def test_torch_file_written_without_checksums(tmp_path, state):
     torch.serialization.set_crc32_options(False)
