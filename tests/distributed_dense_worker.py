@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from distributed_worker import gradients
 from mmdet.models.task_modules.samplers import RandomSampler
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
@@ -22,6 +21,8 @@ import trial
 from common import load_config
 from cvt_backbone.hooks import TrainingStopped
 from cvt_backbone.hooks.finite import FiniteLossHook
+from distributed_worker import gradients
+from launch import leave
 
 SIZE = (64, 96)
 IMAGES = 4
@@ -101,7 +102,7 @@ def main() -> None:
         found[path.stem]['messages'] = messages
     if rank == 0:
         torch.save(found, out)
-    distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == '__main__':

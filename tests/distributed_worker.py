@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from common import load_config
 from config_checks import parameter_rates
-from launch import set_launcher
+from launch import leave, set_launcher
 
 IMAGES = 8
 
@@ -71,7 +71,7 @@ def main() -> None:
     cfg = load_config(config, {'env_cfg.dist_cfg.backend': 'gloo', 'work_dir': work_dir})
     set_launcher(cfg, 'pytorch')
     {'gradients': save_gradients, 'shards': save_shards}[task](cfg, Path(out))
-    distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == '__main__':

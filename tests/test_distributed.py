@@ -25,9 +25,9 @@ from config_checks import load, on_meta, settings_of
 
 pytest.importorskip('mmpretrain')
 pytest.importorskip('sklearn')
-import distributed_worker
 from sklearn.datasets import load_digits
 
+import distributed_worker
 import trial
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,10 +14,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
-from small_models import TEXTS, settings
 from torch import Tensor, nn
 
 import trial
+from small_models import TEXTS, settings
 
 pytest.importorskip('sklearn')
 from sklearn.datasets import load_digits

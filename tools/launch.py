@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from importlib.util import find_spec
 
 import torch
@@ -53,10 +56,25 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     )
 
 
-def leave() -> None:
-    """End the process group where there is one: its threads, alive when Python ends, may abort the process."""
-    if distributed.is_initialized():
+def leave(status: int = 0) -> None:
+    """End this process, where it is one of several, with its process group; nothing where it is alone.
+
+    Over gloo it ends without Python's own clean-up: a thread of the group that frees a tensor in its course would abort
+    the process (``terminate called without an active exception``), now and then, after all work is done.
+
+    Args:
+        status: Exit status.
+    """
+    if not distributed.is_initialized():
+        return
+    is_gloo = distributed.get_backend() == 'gloo'
+    if status == 0:
         distributed.destroy_process_group()
+    if is_gloo:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def check_strategy(cfg: Config) -> None:

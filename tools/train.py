@@ -76,6 +76,7 @@ def main() -> None:
         runner.train()
     except TrainingStopped as stop:
         print(f'error: {stop}', file=sys.stderr)
+        leave(stop.exit_status)
         sys.exit(stop.exit_status)
     leave()
 

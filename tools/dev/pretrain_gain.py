@@ -131,6 +131,8 @@ def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, in
         text += f'| {start} | {", ".join(map(str, args.seeds))} | {means} | {each} |\n'
         for ax, (name, aps) in zip(axes, values.items(), strict=True):
             draw(ax, name, pretrained, aps)
+    for ax in axes:
+        ax.set_ylim(bottom=0)  # when all is drawn: it ends the fitting of the top
     with replacing(args.out) as part:
         part.write_text(text)
     with replacing(args.out.with_suffix('.png')) as part:
@@ -145,7 +147,7 @@ def draw(ax: Axes, name: str, pretrained: bool, values: list[float]) -> None:
     ax.errorbar(int(pretrained), statistics.mean(values), yerr=spread(values), fmt='s', color='C0', capsize=5)
     ax.plot([pretrained + 0.12] * len(values), values, '.', color='C1')
     ax.set_xticks(range(len(STARTS)), STARTS.values())
-    ax.set(xlim=(-0.5, 1.5), ylim=(0, None), title=name)
+    ax.set(xlim=(-0.5, 1.5), title=name)
     ax.grid(axis='y', alpha=0.3)
 
 
