@@ -97,10 +97,14 @@ def import_toolbox(scope: str | None) -> None:
             advice = (
                 'mmcv is installed without its compiled ops, which detectors need. Install torch first, then build '
                 'mmcv against it: pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps '
-                'onedl-mmcv (with "setuptools<81", ninja and wheel installed; about 15 minutes on two cores)'
+                'onedl-mmcv (mmcv==2.1.0 beside the original OpenMMLab; with "setuptools<81", ninja and wheel installed; '
+                'about 15 minutes on two cores)'
             )
         else:
-            advice = f'install it: pip install -e ".[onedl]", or run `make setup` (missing module: {error.name})'
+            advice = (
+                f'install it: pip install -e ".[onedl]", or ".[upstream]" for the original OpenMMLab, or run '
+                f'`make setup` (missing module: {error.name})'
+            )
         raise InputError(f'{scope} cannot be imported: {advice}') from error
 
 

@@ -92,7 +92,7 @@ def config_folder(scope: str) -> Path:
         raise InputError(f'config: {scope}:: is unknown; choose one of {", ".join(f"{s}::" for s in SCOPES)}')
     spec = importlib.util.find_spec(scope)
     if spec is None or spec.origin is None:
-        raise InputError(f'config: {scope} is not installed; install it: pip install -e ".[onedl]"')
+        raise InputError(f'config: {scope} is not installed; install it: pip install -e ".[onedl]" or ".[upstream]"')
     package = Path(spec.origin).parent
     for folder in (package / '.mim/configs', package.parent / 'configs'):  # the second: an editable install
         if folder.is_dir():
