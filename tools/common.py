@@ -97,7 +97,7 @@ def import_toolbox(scope: str | None) -> None:
             advice = (
                 'mmcv is installed without its compiled ops, which detectors need. Install torch first, then build '
                 'mmcv against it: pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps '
-                'onedl-mmcv (mmcv==2.1.0 beside the original OpenMMLab; with "setuptools<81", ninja and wheel installed; '
+                'onedl-mmcv (beside the original OpenMMLab mmcv==2.1.0; with "setuptools<81", ninja, wheel installed; '
                 'about 15 minutes on two cores)'
             )
         else:
