@@ -29,6 +29,11 @@ def keep_going(cfg: Config) -> None:
     for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
         if loader:
             loader.setdefault('worker_init_fn', dict(type='start_worker'))
+    # The config is copied into the work dir, and other tools read it from there.
+    imports = (cfg.get('custom_imports') or {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if 'cvt_backbone' not in imports:
+        cfg.custom_imports = dict(imports=[*imports, 'cvt_backbone'], allow_failed_imports=False)
 
 
 def main() -> None:
