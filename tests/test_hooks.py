@@ -108,13 +108,6 @@ def make(work_dir, *hooks, by_epoch=True, workers=0, length=2 * BATCHES, resume=
     return runner
 
 
-@pytest.fixture(autouse=True)
-def _sigterm():
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 def train(runner):
     runner.train()
     return {name: value.clone() for name, value in runner.model.state_dict().items()}
