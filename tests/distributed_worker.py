@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import get_dist_info
+from mmengine.hooks import LoggerHook
 from mmengine.registry import MODEL_WRAPPERS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, distributed, nn
@@ -20,6 +21,15 @@ from config_checks import parameter_rates
 from launch import leave, set_launcher
 
 IMAGES = 8
+
+
+class SignedLogger(LoggerHook):
+    """Leaves a file that tells which process wrote the results of an evaluation."""
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the results as mmengine does, and sign them."""
+        super().after_test_epoch(runner, metrics)
+        (Path(runner.work_dir) / f'results_of_process_{get_dist_info()[0]}').touch()
 
 
 def gradients(model: nn.Module, dataset: Any, indices: range, norm_eval: bool) -> dict[str, Tensor]:

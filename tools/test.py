@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
+from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
 from checks import SameModel, check_classes
@@ -69,6 +71,9 @@ def main() -> None:
     if args.show_dir:
         draw_into(cfg, args.show_dir)
     runner = Runner.from_cfg(cfg)
+    if not is_main_process():
+        # Every process's LoggerHook writes the results to one and the same JSON file, at times into one another's.
+        runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, LoggerHook)]
     advice = 'published weights are first to be converted: python tools/convert_checkpoint.py SRC DST --to mmpretrain'
     runner.register_hook(SameModel(f'checkpoint: {args.checkpoint}', advice))
     if args.out:
