@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from checks import SameModel, check_classes, warn_of_lr
 from common import InputError, check_data, check_work_dir, load_config, make_parser, parse_args, run
 from cvt_backbone.hooks import TrainingStopped
+from cvt_backbone.swap.surroundings import add_import
 from launch import check_strategy, leave, set_launcher
 
 
@@ -30,10 +31,7 @@ def keep_going(cfg: Config) -> None:
         if loader:
             loader.setdefault('worker_init_fn', dict(type='start_worker'))
     # The config is copied into the work dir, and other tools read it from there.
-    imports = (cfg.get('custom_imports') or {}).get('imports', [])
-    imports = [imports] if isinstance(imports, str) else list(imports)
-    if 'cvt_backbone' not in imports:
-        cfg.custom_imports = dict(imports=[*imports, 'cvt_backbone'], allow_failed_imports=False)
+    add_import(cfg)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from mmengine.config import Config
 from rich.progress import track
 
 import trial
-from common import ROOT, InputError, import_toolbox, run
+from common import ROOT, InputError, import_toolbox, replacing, run
 from cvt_backbone import swap_backbone
 from cvt_backbone.swap import SwapError
 from cvt_backbone.swap.probe import own_image_size
@@ -235,9 +235,8 @@ def write_table(out: Path, results: list[dict]) -> None:
         ticks = ' | '.join('yes' if result.get(key) else '' for key in ('built', 'loss', 'predict'))
         reason = result['reason'].replace('|', '\\|')
         text += f'| {result["name"]} | {ticks} | {result["verdict"]}{": " + reason if reason else ""} |\n'
-    part = out.with_name(f'.{out.name}.{os.getpid()}.part')
-    part.write_text(text)
-    os.replace(part, out)
+    with replacing(out) as part:
+        part.write_text(text)
 
 
 def _versions() -> str:
