@@ -166,24 +166,17 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Write the new best checkpoint, then remove the old one, which mmengine does the other way round."""
-        if not self._is_local or not self.save_best:
+        if not self._is_local:
             super()._save_best_checkpoint(runner, metrics)
             return
-        single = len(self.key_indicators) == 1
-        old = {'': self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
-        if single:
-            self.best_ckpt_path = None
-        else:
-            self.best_ckpt_path_dict = dict.fromkeys(old)
-        super()._save_best_checkpoint(_WholeFiles(runner), metrics)
-        new = {'': self.best_ckpt_path} if single else self.best_ckpt_path_dict
-        for key, path in old.items():
-            if new[key] is None and single:
-                self.best_ckpt_path = path
-            elif new[key] is None:
-                self.best_ckpt_path_dict[key] = path
-            elif path and path != new[key] and is_main_process():
-                _remove(Path(path))
+        backend, self.file_backend = self.file_backend, _LateRemoval()
+        try:
+            super()._save_best_checkpoint(_WholeFiles(runner), metrics)
+        finally:
+            late, self.file_backend = self.file_backend, backend
+        best = {getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()}
+        for path in late.outdated - best:
+            _remove(Path(path))
 
     def _point_to_last(self, runner: Runner) -> None:
         """Put the name of the last checkpoint where ``resume`` looks for it."""
@@ -194,6 +187,21 @@ class AtomicCheckpointHook(CheckpointHook):
                 _settle(part, Path(runner.work_dir, 'last_checkpoint'))
             except OSError as error:
                 raise _not_written(error, runner) from error
+
+
+class _LateRemoval(LocalBackend):
+    """Stands for the folder: what is removed stays, and is put down in ``outdated``."""
+
+    def __init__(self) -> None:
+        self.outdated: set[str] = set()
+
+    def remove(self, filepath: str) -> None:
+        """Put down a file."""
+        self.outdated.add(filepath)
+
+    def rmtree(self, dir_path: str) -> None:
+        """Put down a folder, as which DeepSpeed saves."""
+        self.outdated.add(dir_path)
 
 
 class _WholeFiles:
