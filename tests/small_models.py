@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from conftest import TINY
 from mmengine.config import Config
+
+from conftest import TINY
 from test_toolboxes import CLASSIFIER, HEADER, MASK_RCNN, SEGMENTOR
 
 TEXTS = {'mmdet': MASK_RCNN, 'mmseg': SEGMENTOR, 'mmpretrain': CLASSIFIER.replace('OUT_TYPE', 'cls_token')}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import NEEDS_ONE_GRAPH
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
+from conftest import NEEDS_ONE_GRAPH
 from cvt_backbone import CvT
 
 SIZES = [(64, 64), (96, 80), (75, 51), (128, 64), (65, 97), (80, 80), (112, 48), (100, 100), (59, 131), (48, 144)]

@@ -10,10 +10,9 @@ import torch
 from mmengine.config import Config
 
 mmdet = pytest.importorskip('mmdet')
-from test_tools.test_common import tool  # noqa: E402
-
 import trial  # noqa: E402
 from config_checks import ROOT, load, on_meta, parameter_rates, read_log, read_metafile, settings_of  # noqa: E402
+from test_tools.test_common import tool  # noqa: E402
 
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
 DIGITS = [p for p in sorted((ROOT / 'configs/demo').glob('*.py')) if "'mmdet::" in p.read_text()]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+
 from test_tools.test_common import tool
 
 pytest.importorskip('mmseg')

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from config_checks import load, on_meta, settings_of
+from conftest import TINY
 
 pytest.importorskip('mmpretrain')
 pytest.importorskip('sklearn')

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_distributed import ROOT, configs, environment, finish, read  # noqa: F401
-from test_toolboxes import HEADER
 
 from small_models import settings
+from test_distributed import ROOT, configs, environment, finish, read  # noqa: F401
+from test_toolboxes import HEADER
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')

@@ -11,13 +11,13 @@ import pytest
 import torch
 from mmengine.registry import HOOKS, DefaultScope, init_default_scope
 from mmengine.runner import CheckpointLoader, Runner
-from test_distributed import ROOT, configs, environment  # noqa: F401
 from torch.utils.data import DataLoader
 
 import trial
 from cvt_backbone.hooks import AtomicCheckpointHook, TrainingStopped
 from cvt_backbone.hooks.finite import FiniteLossHook
 from small_models import TEXTS, settings
+from test_distributed import ROOT, configs, environment  # noqa: F401
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import NEEDS_ONE_GRAPH
 from mmengine import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
+from conftest import NEEDS_ONE_GRAPH
 from cvt_backbone import CvT
 from cvt_backbone.archs import get_arch
 from cvt_backbone.checkpoints import CheckpointError, convert, read, write

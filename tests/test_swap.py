@@ -1,4 +1,4 @@
-"""swap_backbone: strides kept, channels fitted, everything else refused with the reason."""
+"""swap_backbone: strides kept, channels fitted; test_swap_refused.py has what cannot be done."""
 
 from __future__ import annotations
 
@@ -13,35 +13,9 @@ from cvt_backbone import swap_backbone
 from cvt_backbone.swap import SwapError, measure
 from cvt_backbone.swap.plan import Consumer, make_plan
 from cvt_backbone.swap.probe import Level
+from swap_configs import ARCH, detector, fpn, resnet, segmentor
 
 ROOT = Path(__file__).parents[1]
-ARCH = {'embed_dims': (8, 16, 24), 'depths': (1, 1, 1), 'num_heads': (1, 2, 4)}
-
-
-def resnet(**changes):
-    """ResNet-18 of 8, 16, 32, 64 channels."""
-    return {'type': 'ResNet', 'depth': 18, 'base_channels': 8, 'out_indices': (0, 1, 2, 3), **changes}
-
-
-def detector(backbone=None, neck=None, **parts):
-    parts = parts or {'bbox_head': {'type': 'RetinaHead', 'in_channels': 16}}
-    model = {'type': 'SingleStageDetector', 'backbone': backbone or resnet(), 'neck': neck, **parts}
-    return Config({'default_scope': 'mmdet', 'model': model})
-
-
-def segmentor(head, aux=None, **backbone):
-    dilated = {'strides': (1, 2, 1, 1), 'dilations': (1, 1, 2, 4)} if backbone.pop('dilated', False) else {}
-    model = {
-        'type': 'EncoderDecoder',
-        'backbone': {**resnet(type='ResNetV1c', **dilated), **backbone},
-        'decode_head': head,
-        'auxiliary_head': aux,
-    }
-    return Config({'default_scope': 'mmseg', 'model': model})
-
-
-def fpn(**changes):
-    return {'type': 'FPN', 'in_channels': [8, 16, 32, 64], 'out_channels': 16, 'num_outs': 5, **changes}
 
 
 @pytest.fixture(autouse=True)
@@ -296,83 +270,6 @@ def test_classifier() -> None:
     model['neck'] = {'type': 'LinearNeck'}
     with pytest.raises(SwapError, match='neck: LinearNeck is not GlobalAveragePooling'):
         swap_backbone(Config({'default_scope': 'mmpretrain', 'model': model}))
-
-
-UNET_LIKE = {'type': 'FCNHead', 'in_channels': 32, 'in_index': 0, 'channels': 8}
-C4 = {
-    'rpn_head': {'type': 'RPNHead', 'in_channels': 32},
-    'roi_head': {'type': 'StandardRoIHead', 'shared_head': {'type': 'ResLayer'}},
-}
-REFUSED = {
-    'no model': (lambda: Config({'default_scope': 'mmdet'}), 'there is no model'),
-    'no backbone': (lambda: Config({'default_scope': 'mmdet', 'model': {'type': 'X'}}), 'model: X has no backbone'),
-    'list': (lambda: detector([resnet()], fpn()), r'model.backbone: must be one dict with a type, got a list'),
-    'scope': (
-        lambda: Config({'default_scope': 'mmnone', 'model': {'backbone': resnet()}}),
-        "default_scope: 'mmnone' cannot be imported",
-    ),
-    'no scope': (lambda: Config({'model': {'backbone': resnet()}}), 'default_scope: the config names no toolbox'),
-    'unknown neck': (lambda: detector(neck={'type': 'Nec', 'in_channels': [8]}), 'neck: Nec cannot be built.*Nec'),
-    'unknown backbone': (lambda: detector({'type': 'Bac'}, fpn()), 'backbone: Bac cannot be built'),
-    'neck of other channels': (
-        lambda: detector(resnet(out_indices=(3,)), fpn()),
-        'neck: FPN cannot be run on the maps',
-    ),
-    'neck without in_channels': (
-        lambda: detector(neck={'type': 'SelectLevels', 'indices': [0]}),
-        'neck: SelectLevels has no in_channels',
-    ),
-    'C4': (lambda: detector(resnet(out_indices=(2,)), None, **C4), 'shared_head: ResLayer is a stage of the old'),
-    'head of other channels': (
-        lambda: detector(resnet(out_indices=(2,)), None, bbox_head={'type': 'H', 'in_channels': 7}),
-        r'bbox_head: H has in_channels=7, but it gets maps of \[32\]',
-    ),
-    'stacked hourglasses': (
-        lambda: detector({'type': 'HourglassNet', 'num_stacks': 1, 'downsample_times': 1, 'stage_channels': (8, 8)}
-                         | {'stage_blocks': (1, 1), 'feat_channel': 8}),
-        'bbox_head: reads nothing coarser than stride 4',
-    ),
-    'stride 2': (
-        lambda: segmentor(UNET_LIKE, None, type='MobileNetV2', depth=None),
-        'backbone: MobileNetV2 cannot be built',
-    ),
-    'head beyond the maps': (
-        lambda: segmentor({**UNET_LIKE, 'in_index': 4}),
-        'decode_head: in_index=4, but there are 4 maps',
-    ),
-    'wrong channels': (lambda: segmentor(UNET_LIKE), r'decode_head: reads nothing coarser than stride 4'),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize('name', REFUSED)
-def test_refused(name: str) -> None:
-    make, message = REFUSED[name]
-    with pytest.raises(SwapError, match=message):
-        swap_backbone(make(), ARCH)
-
-
-def test_options_are_those_of_cvt() -> None:
-    cfg = detector(neck=fpn())
-    with pytest.raises(ValueError, match='out_indices is settled by the swap'):
-        swap_backbone(cfg, ARCH, out_indices=(0, 1))
-    with pytest.raises(ValueError, match="arch='cvt-14' is not in the zoo"):
-        swap_backbone(cfg, 'cvt-14')
-    with pytest.raises(TypeError, match='no_such'):
-        swap_backbone(cfg, ARCH, no_such=1)
-
-
-@pytest.mark.parametrize(
-    ('strides', 'message'),
-    [
-        ((2, 4, 8, 16), 'neck: reads a map of stride 2; CvT has the strides 4, 8, 16 and, pooled, 32, 64'),
-        ((16, 16, 16, 16), 'neck: reads 4 maps of stride 16, of which CvT has 1'),
-        ((4, 8, 12), 'neck: reads a map of stride 12'),
-        ((4, 8, 14.2), r'neck: reads a map that is no whole fraction of the image .stride 14\.2'),
-    ],
-)
-def test_strides_that_cvt_has_not(strides: tuple[int, ...], message: str) -> None:
-    with pytest.raises(SwapError, match=message):
-        make_plan(ARCH, [Level(8, s) for s in strides], [Consumer('neck', tuple(range(len(strides))))])
 
 
 def test_main_head_gets_the_deepest_map() -> None:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from conftest import TINY
 from safetensors.torch import save_file
 
+from conftest import TINY
 from cvt_backbone import ZOO, CvT
 from cvt_backbone.checkpoints import CheckpointError, convert, read, write
 from cvt_backbone.checkpoints.shapes import expected_shapes

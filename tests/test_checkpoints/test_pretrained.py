@@ -6,10 +6,10 @@ import threading
 
 import pytest
 import torch
-from conftest import TINY
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from conftest import TINY
 from cvt_backbone import CvT
 from cvt_backbone.checkpoints import CheckpointError
 from foreign import (

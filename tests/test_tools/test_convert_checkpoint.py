@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import torch
-from conftest import TINY
 
 import convert_checkpoint
+from conftest import TINY
 from cvt_backbone.checkpoints import read
 from foreign import Classifier, to_passl, write_pdparams, write_torch
 

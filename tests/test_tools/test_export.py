@@ -1,10 +1,9 @@
-"""tools/export.py: files that do in other runtimes what the model does, what they say about themselves, bad input."""
+"""tools/export.py: files that do in other runtimes what the model does, and what they say about themselves."""
 
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ import export
 import predict
 from export_formats import METADATA_FILE, open_file, write_onnx, write_torch_export
 from export_models import BinPool, Exported, make_exported
+from export_parts import DETECTOR, ROOT, SEGMENTOR, call, make_classifier, make_model, one_error
 from golden import fill
 from trained import build
 
@@ -24,63 +24,13 @@ NEEDS_EXPORT = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'),
     reason=f'files for images of any size (ONNX, torch.export) need PyTorch 2.7, this is {torch.__version__}',
 )
-ROOT = Path(__file__).resolve().parents[2]
-DETECTOR = ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
-SEGMENTOR = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
 # Odd ones, the smallest, less than a window, whole windows and remainders of one token.
 SIZES = [(64, 64), (96, 80), (75, 51), (128, 64), (65, 97), (16, 16), (17, 31), (100, 100), (59, 131), (48, 144)]
-CLASSIFIER = """
-default_scope = 'mmpretrain'
-custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(
-        type='CvT', out_indices=(2,), out_type='cls_token', window_sizes=WINDOWS,
-        arch=dict(embed_dims=(8, 16, 32), depths=(1, 1, 2), num_heads=(1, 2, 4))),
-    head=dict(type='LinearClsHead', num_classes=3, in_channels=32, loss=dict(type='CrossEntropyLoss')))
-data_preprocessor = dict(mean=[120., 115., 100.], std=[60., 59., 58.], to_rgb=True, num_classes=3)
-test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=[
-    dict(type='LoadImageFromFile'), dict(type='PackInputs')]))
-visualizer = dict(type='UniversalVisualizer')
-"""
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _toolboxes():
-    for scope in common.SCOPES:
-        pytest.importorskip(scope)
-
-
-def make_model(config, path):
-    """A model of golden weights, and its checkpoint as a training would leave it."""
-    cfg = common.load_config(str(config))
-    model = fill(build(cfg))
-    meta = {'classes': tuple(f'class {i}' for i in range(classes_of(cfg)))}
-    if cfg.default_scope == 'mmseg':
-        meta['palette'] = [[10 * i, 0, 0] for i in range(11)]
-    torch.save({'state_dict': model.state_dict(), 'meta': {'dataset_meta': meta}}, path)
-    return cfg, model.eval()
-
-
-def classes_of(cfg):
-    return {'mmdet': 10, 'mmseg': 11, 'mmpretrain': 3}[cfg.default_scope]
 
 
 @pytest.fixture
 def classifier(tmp_path):
-    (tmp_path / 'classifier.py').write_text(CLASSIFIER.replace('WINDOWS', '(24, 6, 4)'))
-    make_model(tmp_path / 'classifier.py', tmp_path / 'classifier.pth')
-    return tmp_path / 'classifier.py', tmp_path / 'classifier.pth'
-
-
-def call(monkeypatch, tool, *args):
-    """Run a tool inside this process; returns its exit status."""
-    monkeypatch.setattr(sys, 'argv', [f'{tool.__name__}.py', *map(str, args)])
-    try:
-        common.run(tool.main)
-    except SystemExit as stop:
-        return stop.code
-    return 0
+    return make_classifier(tmp_path)
 
 
 def deviation(expected, found):
@@ -144,87 +94,6 @@ def test_without_checkpoint_the_weights_are_the_initial_ones(tmp_path, monkeypat
         (1, 64, 8, 8),
         (1, 128, 4, 4),
     ]
-
-
-JIT = ('--format', 'torchscript', '--size', 64, 64)
-BAD = {
-    'format': (('--format', 'tflite'), "--format: 'tflite' is unknown; choose among onnx, torch-export, torchscript"),
-    'no size': (('--format', 'torchscript'), '--size: torchscript needs the size of the images'),
-    'size': (('--format', 'onnx', '--size', 64, 64), '--size: onnx files take images of any size'),
-    'part': ((*JIT, '--part', 'head'), "--part: 'head' is unknown"),
-    'other part': (
-        (*JIT, '--part', 'segmentor'),
-        '--part: segmentor does not fit a model of type ImageClassifier (mmpretrain); give --part classifier',
-    ),
-    'no CvT': (
-        (*JIT, '--cfg-options', 'model.backbone.type=ResNet'),
-        "config: model.backbone must be a CvT, got type 'ResNet'",
-    ),
-}
-
-
-@pytest.mark.parametrize('name', BAD)
-def test_bad_arguments(name, classifier, tmp_path, monkeypatch, capfd):
-    args, message = BAD[name]
-    out = tmp_path / 'out.file'
-    assert call(monkeypatch, export, *classifier, '-o', out, *args) == 2
-    assert one_error(capfd).startswith(f'error: {message}')
-    assert not out.exists()
-
-
-def one_error(capfd):
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if 'error' in line.lower()]
-    return line
-
-
-@pytest.mark.parametrize('name', ['onnx', 'torch-export'])
-def test_older_pytorch_is_named(name, classifier, tmp_path, monkeypatch, capfd):
-    monkeypatch.delattr(torch.compiler, 'is_exporting', raising=False)
-    assert call(monkeypatch, export, *classifier, '--format', name, '-o', tmp_path / 'x') == 2
-    assert one_error(capfd) == f'error: --format: {name} needs PyTorch 2.7 or newer, this is {torch.__version__}'
-
-
-def test_detectors_are_not_exported_whole(tmp_path, monkeypatch, capfd):
-    assert call(monkeypatch, export, DETECTOR, *JIT, '--part', 'segmentor', '-o', tmp_path / 'x') == 2
-    assert 'does not fit a model of type MaskRCNN (mmdet); give --part features or backbone' in one_error(capfd)
-
-
-def test_bad_files(classifier, tmp_path, monkeypatch, capfd):
-    config, checkpoint = classifier
-    (tmp_path / 'file').touch()
-    assert call(monkeypatch, export, tmp_path / 'no.py', checkpoint, *JIT, '-o', tmp_path / 'x') == 2
-    assert 'error: config:' in one_error(capfd)
-    assert call(monkeypatch, export, config, tmp_path / 'no.pth', *JIT, '-o', tmp_path / 'x') == 2
-    assert 'no.pth does not exist' in one_error(capfd)
-    assert call(monkeypatch, export, config, tmp_path / 'file', *JIT, '-o', tmp_path / 'x') == 2
-    assert 'cannot be read as a checkpoint' in one_error(capfd)
-    assert call(monkeypatch, export, SEGMENTOR, checkpoint, *JIT, '-o', tmp_path / 'x') == 2
-    assert 'is not of the model of this config' in one_error(capfd)
-    assert call(monkeypatch, export, config, checkpoint, *JIT, '-o', tmp_path) == 2
-    assert '--out:' in (message := one_error(capfd))
-    assert 'is a folder' in message
-    assert call(monkeypatch, export, config, checkpoint, *JIT, '-o', tmp_path / 'file/x') == 2
-    assert '--out: cannot write into' in one_error(capfd)
-    assert not (tmp_path / 'x').exists()
-
-
-def test_nothing_is_left_of_a_file_that_deviates(classifier, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(export, 'largest_deviation', lambda *_: float('nan'))
-    before = sorted(tmp_path.iterdir())
-    assert call(monkeypatch, export, *classifier, *JIT, '-o', tmp_path / 'x.pt') == 2
-    assert 'the torchscript file of this model deviates from it' in one_error(capfd)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_predict_refuses_files_that_are_none(classifier, tmp_path, monkeypatch, capfd):
-    pytest.importorskip(
-        'onnxruntime', reason='ONNX Runtime is not installed: with PyTorch before 2.7 there are no files'
-    )
-    Image.new('RGB', (64, 64)).save(tmp_path / 'a.png')
-    (tmp_path / 'x.onnx').write_bytes(b'nothing')
-    args = (classifier[0], tmp_path / 'x.onnx', tmp_path / 'a.png', '-o', tmp_path / 'out', '--device', 'cpu')
-    assert call(monkeypatch, predict, *args) == 2
-    assert 'x.onnx cannot be read as an ONNX file of tools/export.py' in one_error(capfd)
 
 
 @NEEDS_EXPORT

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
 from mmengine.config import Config
 from torch import nn
+
+from conftest import TINY
 
 pytest.importorskip('mmpretrain')
 sys.path.append(str(Path(__file__).parents[2] / 'tools/dev'))

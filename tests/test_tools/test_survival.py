@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY
 from mmengine.runner import CheckpointLoader, find_latest_checkpoint
 
+from conftest import TINY
 from test_common import ROOT, tool
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,33 @@
+"""Small configs to swap a backbone in."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+
+ARCH = {'embed_dims': (8, 16, 24), 'depths': (1, 1, 1), 'num_heads': (1, 2, 4)}
+
+
+def resnet(**changes):
+    """ResNet-18 of 8, 16, 32, 64 channels."""
+    return {'type': 'ResNet', 'depth': 18, 'base_channels': 8, 'out_indices': (0, 1, 2, 3), **changes}
+
+
+def detector(backbone=None, neck=None, **parts):
+    parts = parts or {'bbox_head': {'type': 'RetinaHead', 'in_channels': 16}}
+    model = {'type': 'SingleStageDetector', 'backbone': backbone or resnet(), 'neck': neck, **parts}
+    return Config({'default_scope': 'mmdet', 'model': model})
+
+
+def segmentor(head, aux=None, **backbone):
+    dilated = {'strides': (1, 2, 1, 1), 'dilations': (1, 1, 2, 4)} if backbone.pop('dilated', False) else {}
+    model = {
+        'type': 'EncoderDecoder',
+        'backbone': {**resnet(type='ResNetV1c', **dilated), **backbone},
+        'decode_head': head,
+        'auxiliary_head': aux,
+    }
+    return Config({'default_scope': 'mmseg', 'model': model})
+
+
+def fpn(**changes):
+    return {'type': 'FPN', 'in_channels': [8, 16, 32, 64], 'out_channels': 16, 'num_outs': 5, **changes}
