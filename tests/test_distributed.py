@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FSDP_W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k-fsdp.py'
 ZERO_W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k-deepspeed.py'
 W24 = ROOT / 'configs/cls/cvt-w24_16xb128_in21k.py'
-TIMEOUT = 120
+TIMEOUT = 300
 NEEDS_SHARDS_ON_CPUS = pytest.mark.skipif(
     torch.__version__ < '2.2' and not torch.cuda.is_available(),
     reason=f'FSDP on CPUs needs a newer PyTorch than {torch.__version__}',
