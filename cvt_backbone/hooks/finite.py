@@ -58,7 +58,8 @@ class FiniteLossHook(Hook):
         Raises:
             TrainingStopped: There is one.
         """
-        bad = [name for name, tensor in checkpoint.get('state_dict', {}).items() if not tensor.isfinite().all()]
+        state = checkpoint.get('state_dict', {})
+        bad = [name for name, value in state.items() if isinstance(value, Tensor) and not value.isfinite().all()]
         if bad:
             more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
             raise TrainingStopped(
