@@ -302,9 +302,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert resumed.iter == 8
 
 
-def test_a_state_may_hold_other_things_than_tensors(tmp_path):
+def test_a_state_may_hold_other_things_than_tensors(tmp_path, monkeypatch):
     runner = make_runner('mmpretrain', tmp_path)
-    runner.model.head.get_extra_state = lambda: {'images': 8}
+    monkeypatch.setattr(type(runner.model.head), 'get_extra_state', lambda head: {'images': 8})
     runner.train()
     checkpoint = CheckpointLoader.load_checkpoint(str(tmp_path / 'epoch_2.pth'), map_location='cpu')
     assert checkpoint['state_dict']['head._extra_state'] == {'images': 8}
