@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from small_models import settings
-from test_distributed import ROOT, configs, environment, finish, read  # noqa: F401
+from test_distributed import ROOT, configs, environment, finish, read, train  # noqa: F401
 from test_toolboxes import HEADER
 
 pytest.importorskip('mmdet')
@@ -105,10 +107,32 @@ def process_of(rank, launcher):
                 parent = (path / 'stat').read_text().rpartition(')')[2].split()[1]
                 if int(parent) == launcher and f'\0RANK={rank}\0' in (path / 'environ').read_text():
                     return int(path.name)
-            except (FileNotFoundError, ProcessLookupError, UnicodeDecodeError):
+            except (FileNotFoundError, PermissionError, ProcessLookupError, UnicodeDecodeError):
                 continue
         time.sleep(0.25)
     raise AssertionError(f'no process of rank {rank}')
+
+
+@contextmanager
+def long_run(config, work_dir):
+    """A training of two processes, from its first checkpoint on: the launcher, and where it prints to."""
+    command = ['bash', 'tools/dist_train.sh', config, 2, '--work-dir', work_dir, '--cfg-options']
+    command += ['train_cfg.max_iters=100000', 'default_hooks.checkpoint.interval=20']
+    log = work_dir / 'printed.txt'
+    with log.open('w') as file:
+        launcher = subprocess.Popen(
+            [str(word) for word in command], cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            start = time.monotonic()
+            while not list(work_dir.glob('iter_*.pth')):
+                assert launcher.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() - start < TIMEOUT
+                time.sleep(0.2)
+            yield launcher, log
+        finally:
+            launcher.terminate()
+            launcher.wait(60)
 
 
 @pytest.mark.slow
@@ -116,27 +140,12 @@ def process_of(rank, launcher):
 @pytest.mark.parametrize('rank', [0, 1])
 def test_a_process_that_is_killed_ends_the_other(configs, tmp_path, rank):  # noqa: F811
     """Within a minute, with a message, and the checkpoint of before can be read."""
-    command = ['bash', 'tools/dist_train.sh', configs['ddp'], 2, '--work-dir', tmp_path, '--cfg-options']
-    command += ['train_cfg.max_iters=100000', 'default_hooks.checkpoint.interval=20']
-    log = tmp_path / 'printed.txt'
-    with log.open('w') as file:
-        launcher = subprocess.Popen(
-            [str(word) for word in command], cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT
-        )
-        try:
-            victim, other = (process_of(r, launcher.pid) for r in (rank, 1 - rank))
-            start = time.monotonic()
-            while not list(tmp_path.glob('iter_*.pth')):
-                assert launcher.poll() is None, log.read_text()[-3000:]
-                assert time.monotonic() - start < TIMEOUT
-                time.sleep(0.2)
-            os.kill(victim, signal.SIGKILL)
-            start = time.monotonic()
-            code = launcher.wait(TIMEOUT)
-            seconds = time.monotonic() - start
-        finally:
-            launcher.terminate()
-            launcher.wait(60)
+    with long_run(configs['ddp'], tmp_path) as (launcher, log):
+        victim, other = (process_of(r, launcher.pid) for r in (rank, 1 - rank))
+        os.kill(victim, signal.SIGKILL)
+        start = time.monotonic()
+        code = launcher.wait(TIMEOUT)
+        seconds = time.monotonic() - start
     printed = log.read_text()
     print(f'rank {rank} killed: ended after {seconds:.1f} s with status {code}')
     assert seconds < 60
@@ -145,3 +154,22 @@ def test_a_process_that_is_killed_ends_the_other(configs, tmp_path, rank):  # no
     assert 'Signal 9 (SIGKILL)' in printed
     last = Path((tmp_path / 'last_checkpoint').read_text())
     assert all(tensor.isfinite().all() for tensor in read(last)['state_dict'].values())
+
+
+@pytest.mark.slow
+def test_sigterm_of_the_launcher(configs, tmp_path):  # noqa: F811
+    """Both processes end at one iteration, and the resumed run ends with the weights of one that nothing disturbed."""
+    first, whole = tmp_path / 'preempted', tmp_path / 'whole'
+    first.mkdir()
+    whole.mkdir()
+    with long_run(configs['ddp'], first) as (launcher, log):
+        launcher.terminate()
+        assert launcher.wait(TIMEOUT) != 0
+    assert (first / 'last_checkpoint').read_text() == str(first / 'preempted.pth'), log.read_text()[-3000:]
+    done = read(first / 'preempted.pth')['meta']['iter']
+    until = ['--cfg-options', f'train_cfg.max_iters={done + 2}', f'default_hooks.checkpoint.interval={done + 2}']
+    assert f'resumed epoch: 0, iter: {done}' in train(configs['ddp'], first, '--resume', *until)
+    train(configs['ddp'], whole, *until)
+    expected, found = (read(folder / f'iter_{done + 2}.pth')['state_dict'] for folder in (whole, first))
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
