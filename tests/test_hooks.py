@@ -20,6 +20,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from cvt_backbone import hooks
 from cvt_backbone.hooks import TrainingStopped, start_worker
 from cvt_backbone.hooks.random_state import random_state, set_random_state, set_seed
 
@@ -274,6 +275,22 @@ def test_random_state():
     drawn = random.random(), np.random.rand(), torch.rand(()).item()
     set_random_state(state)
     assert drawn == (random.random(), np.random.rand(), torch.rand(()).item())
+
+
+def test_processes_resume_with_numbers_of_their_own(tmp_path, monkeypatch):
+    """The checkpoint holds the state of the first one."""
+    runner = make(tmp_path)
+    state = random_state()
+    expected = torch.rand(())
+    drawn = []
+    for rank in range(3):
+        monkeypatch.setattr(hooks.random_state, 'get_dist_info', lambda rank=rank: (rank, 3))
+        hook = hooks.RandomStateHook()
+        hook.after_load_checkpoint(runner, {'random_state': state})
+        hook.before_train_iter(runner, 0)
+        drawn.append(torch.rand(()))
+    assert drawn[0] == expected
+    assert len(set(map(float, drawn))) == 3
 
 
 def test_workers_draw_their_own_numbers():

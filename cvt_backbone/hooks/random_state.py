@@ -28,7 +28,8 @@ class RandomStateHook(Hook):
 
     Note:
         After a resume, augmentations by chance differ where workers are persistent, and in iteration-based loops, which
-        pass over the images they have seen without loading them.
+        pass over the images they have seen without loading them. So do the numbers that other processes than the first
+        draw in the rest of an epoch that was broken off.
     """
 
     priority = 'VERY_HIGH'
@@ -54,10 +55,15 @@ class RandomStateHook(Hook):
         self.before_train_iter(runner, 0)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
-        """Go on with the checkpoint's state, once."""
-        if self._resumed is not None:
+        """Go on with the checkpoint's state, once; it is that of the first process, the others draw numbers anew."""
+        if self._resumed is None:
+            return
+        rank, world_size = get_dist_info()
+        if rank == 0:
             set_random_state(self._resumed)
-            self._resumed = None
+        else:
+            set_seed(runner.seed + runner.iter * world_size + rank)
+        self._resumed = None
 
     def before_val(self, runner: Runner) -> None:
         """Remember the state."""
