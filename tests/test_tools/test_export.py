@@ -16,8 +16,8 @@ import export
 import predict
 from export_formats import METADATA_FILE, open_file, write_onnx, write_torch_export
 from export_models import BinPool, Exported, make_exported
-from export_parts import DETECTOR, ROOT, SEGMENTOR, call, make_classifier, make_model, one_error
 from golden import fill
+from tool_parts import DETECTOR, ROOT, SEGMENTOR, call, make_classifier, make_model, one_error
 from trained import build
 
 NEEDS_EXPORT = pytest.mark.skipif(

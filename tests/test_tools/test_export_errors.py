@@ -6,7 +6,7 @@ from PIL import Image
 
 import export
 import predict
-from export_parts import DETECTOR, SEGMENTOR, call, make_classifier, one_error
+from tool_parts import DETECTOR, SEGMENTOR, call, make_classifier, one_error
 
 JIT = ('--format', 'torchscript', '--size', 64, 64)
 BAD = {

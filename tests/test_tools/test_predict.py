@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,9 @@ from PIL import Image
 
 import common
 import predict
+import tool_parts
+from tool_parts import DETECTOR, SEGMENTOR
 
-ROOT = Path(__file__).resolve().parents[2]
-DETECTOR = ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
-SEGMENTOR = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
 CLASSIFIER = """
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
@@ -58,8 +56,6 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp('checkpoints')
     (folder / 'classifier.py').write_text(CLASSIFIER)
     configs = {'mmdet': DETECTOR, 'mmseg': SEGMENTOR, 'mmpretrain': folder / 'classifier.py'}
-    for scope in configs:
-        pytest.importorskip(scope)
     return {scope: (config, save_checkpoint(config, folder / f'{scope}.pth')) for scope, config in configs.items()}
 
 
@@ -77,12 +73,7 @@ def images(tmp_path):
 
 def call(monkeypatch, *args):
     """Run the tool inside this process; returns its exit status."""
-    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, args), '--device', 'cpu'])
-    try:
-        common.run(predict.main)
-    except SystemExit as stop:
-        return stop.code
-    return 0
+    return tool_parts.call(monkeypatch, predict, *args, '--device', 'cpu')
 
 
 def files(folder):

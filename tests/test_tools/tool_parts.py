@@ -1,4 +1,4 @@
-"""Models for the tests of tools/export.py, and calls of tools inside this process."""
+"""Models for the tests of tools/export.py and tools/predict.py, and calls of tools inside this process."""
 
 import sys
 from pathlib import Path
