@@ -13,10 +13,20 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from . import hooks  # noqa: F401  (registers them)
+from . import training as _training  # noqa: F401  (registers hooks, loops and transforms)
 from .archs import ZOO, Arch
 from .backbone import CvT
-from .layer_decay import LayerDecayOptimWrapperConstructor
+from .configs import config_path, get_config
 from .swap import swap_backbone
+from .training import LayerDecayOptimWrapperConstructor
 
-__all__ = ['ZOO', 'Arch', 'CvT', 'LayerDecayOptimWrapperConstructor', '__version__', 'swap_backbone']
+__all__ = [
+    'ZOO',
+    'Arch',
+    'CvT',
+    'LayerDecayOptimWrapperConstructor',
+    '__version__',
+    'config_path',
+    'get_config',
+    'swap_backbone',
+]

@@ -9,12 +9,8 @@ import pytest
 import torch
 
 from cvt_backbone import CvT
-from golden import fill
-
-NEEDS_ONE_GRAPH = pytest.mark.skipif(
-    torch.__version__ < '2.2', reason='PyTorch 2.1 compiles CvT in several graphs; one graph needs a newer one'
-)
-TINY = {'embed_dims': (8, 16, 32), 'depths': (1, 1, 2), 'num_heads': (1, 2, 4)}
+from helpers.golden import fill
+from helpers.tiny import TINY
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from helpers import ROOT
+
 FILES = [p for folder in ('cvt_backbone', 'tools', 'configs') for p in sorted((ROOT / folder).rglob('*.py'))]
 FILES.append(ROOT / 'setup.py')
 NETWORK = {'urllib.request', 'http.client', 'requests', 'socket', 'ftplib', 'huggingface_hub', 'aiohttp', 'httpx'}

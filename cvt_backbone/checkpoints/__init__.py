@@ -1,9 +1,11 @@
 """Weights from every CvT there is, and back: reading, converting and writing checkpoints."""
 
-from .checkpoint import Checkpoint, read
-from .convert import TARGETS, adapt_in_channels, check_target, convert, discard, replace_head, write
-from .errors import CheckpointError
-from .load import HUGGINGFACE_NOTE, is_pretrained, load_pretrained
+from ..errors import CheckpointError
+from .convert import TARGETS, adapt_in_channels, convert, replace_head
+from .init import HUGGINGFACE_NOTE, is_pretrained, load_pretrained
+from .read import Checkpoint, read
+from .shapes import compare_shapes, shapes_of
+from .write import check_target, write
 
 __all__ = [
     'HUGGINGFACE_NOTE',
@@ -12,11 +14,12 @@ __all__ = [
     'CheckpointError',
     'adapt_in_channels',
     'check_target',
+    'compare_shapes',
     'convert',
-    'discard',
     'is_pretrained',
     'load_pretrained',
     'read',
     'replace_head',
+    'shapes_of',
     'write',
 ]

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import torch
 from mmengine.dist import barrier, get_rank
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
 
 
 def fetch(url: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..archs import Arch, get_arch
-from .errors import CheckpointError
+from ..errors import CheckpointError
 
 _KEYS = {
     'embed_dims': 'embed_dim',

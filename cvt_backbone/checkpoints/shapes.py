@@ -2,11 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..archs import ZOO, Arch
 
 Shapes = dict[str, tuple[int, ...]]
+LISTED = 10  # names that a message lists
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the tensors of a file differ from those of a model; false if they do not.
+
+    Attributes:
+        stray: Names that only the file has.
+        missing: Names that only the model has.
+        misshaped: Names of both with other shapes, with the two shapes as text.
+    """
+
+    stray: tuple[str, ...]
+    missing: tuple[str, ...]
+    misshaped: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.stray or self.missing or self.misshaped)
+
+    def lines(self) -> list[str]:
+        """A line for each kind of difference that there is, with its first ten names."""
+        kinds = (('stray', self.stray), ('missing', self.missing), ('of another shape', self.misshaped))
+        return [f'{kind} ({len(names)}): {first_ten(names)}' for kind, names in kinds if names]
+
+    def summary(self) -> str:
+        """The same on one line."""
+        return '; '.join(self.lines())
+
+
+def shapes_of(state: Mapping[str, Any]) -> Shapes:
+    """Name -> shape of the tensors of a state dict; what is no tensor is left out."""
+    return {name: tuple(value.shape) for name, value in state.items() if hasattr(value, 'shape')}
+
+
+def compare_shapes(expected: Shapes, found: Shapes) -> Difference:
+    """Hold the tensors of a file against those of a model. BatchNorm's counters may be missing."""
+    return Difference(
+        stray=tuple(name for name in found if name not in expected),
+        missing=tuple(name for name in expected if name not in found and not name.endswith('num_batches_tracked')),
+        misshaped=tuple(
+            f'{name} {found[name]} instead of {shape}'
+            for name, shape in expected.items()
+            if found.get(name, shape) != shape
+        ),
+    )
+
+
+def first_ten(names: Iterable[str]) -> str:
+    """The first names of a list, for a message."""
+    names = list(names)
+    return ', '.join(names[:LISTED]) + (', ...' if len(names) > LISTED else '')
 
 
 def expected_shapes(arch: Arch, in_channels: int = 3, num_classes: int = 1000) -> Shapes:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .block import CvTBlock
-from .checkpointing import checkpoint_module
 from .embed import ConvEmbed, resize_positions
+from .recompute import checkpoint_module
 
 
 class CvTStage(nn.Module):

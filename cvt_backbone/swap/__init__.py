@@ -1,6 +1,6 @@
-"""Put CvT into a config that somebody else wrote."""
+"""Put CvT into an existing config."""
 
-from .errors import SwapError
+from ..errors import SwapError
 from .select import SelectLevels
 from .swap import measure, swap_backbone
 

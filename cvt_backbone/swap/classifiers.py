@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from mmengine.config import ConfigDict
 
 from ..archs import get_arch
-from .errors import SwapError
-from .parts import check_dict, kind_of
+from ..configs.parts import check_dict, kind_of
+from ..errors import SwapError
 
 
 def is_classifier(model: Mapping) -> bool:

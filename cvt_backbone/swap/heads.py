@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .errors import SwapError
-from .parts import check_dict
+from ..configs.parts import check_dict
+from ..errors import SwapError
 from .plan import Consumer
 from .probe import Level
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .errors import SwapError
-from .parts import check_dict, kind_of
+from ..configs.parts import check_dict, kind_of
+from ..errors import SwapError
 from .probe import Level
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ..archs import Arch, get_arch
 from ..backbone import CvT
-from .errors import SwapError
+from ..errors import SwapError
 from .probe import Level
 
 

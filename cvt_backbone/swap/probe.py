@@ -14,8 +14,8 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from .errors import SwapError
-from .parts import kind_of
+from ..configs.parts import kind_of
+from ..errors import SwapError
 
 IMAGE_SIZES = (128, 256, 512)  # pixels; coarse pyramids shrink the smaller ones to nothing
 BATCH = 2

@@ -12,13 +12,15 @@ from mmengine.config import Config, ConfigDict
 
 from ..archs import get_arch
 from ..backbone import CvT
+from ..configs.edit import add_import, drop_weights
+from ..configs.parts import find_owner, scope_of
+from ..errors import SwapError
 from .classifiers import is_classifier, swap_classifier
-from .errors import SwapError
 from .heads import consumers, fit_heads, is_segmentor
 from .necks import fit_neck
+from .optimiser import settle_optimiser
 from .plan import Consumer, Plan, make_plan
 from .probe import Level, Probe, image_channels, probe, quiet_scope
-from .surroundings import add_import, drop_weights, find_owner, scope_of, settle_optimiser
 
 SET_BY_SWAP = ('out_indices', 'out_type', 'num_extra_levels', 'in_channels')
 

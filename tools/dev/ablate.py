@@ -20,8 +20,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import matplotlib
 
 matplotlib.use('Agg')
@@ -30,9 +28,14 @@ import torch
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-import get_flops
-from common import ROOT, InputError, check_data, load_config, replacing, run
+from cvt_backbone.analysis import flops as get_flops
+from cvt_backbone.cli.common import run
+from cvt_backbone.configs import load_config
+from cvt_backbone.errors import InputError
+from cvt_backbone.files import replacing
+from cvt_backbone.training.checks import check_data
 
+ROOT = Path(__file__).resolve().parents[2]
 SIDE = 64  # pixels of the pictures, for the MACs
 METRIC = 'accuracy/top1'
 HEAD = """# Ablations over digits: a sanity check of the options, not the paper's result

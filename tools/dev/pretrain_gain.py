@@ -15,20 +15,23 @@ import sys
 from datetime import date
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import torch
+from ablate import spread
 from matplotlib.axes import Axes
 from tqdm import tqdm
 
-from ablate import spread
-from common import ROOT, InputError, check_data, load_config, replacing, run
 from cvt_backbone.checkpoints import CheckpointError, read
+from cvt_backbone.cli.common import run
+from cvt_backbone.configs import load_config
+from cvt_backbone.errors import InputError
+from cvt_backbone.files import replacing
+from cvt_backbone.training.checks import check_data
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
 METRICS = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
 STARTS = {False: 'random weights', True: 'pretrained on digits'}

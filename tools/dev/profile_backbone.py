@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections import defaultdict
 from copy import deepcopy
-from pathlib import Path
 
 import torch
+from cvt_backbone.analysis.benchmark.plan import parse_size
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from tqdm import trange
 
 from cvt_backbone import CvT
+from cvt_backbone.analysis.benchmark.measure import measure_gemm
+from cvt_backbone.analysis.flops import count_call
+from cvt_backbone.cli.common import run
 from cvt_backbone.layers import CvTStage
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmark import parse_size
-from benchmark_measure import measure_gemm
-from common import run
-from get_flops import count_call
 
 OPERATIONS = {  # of ATen -> in the table; what is not named here is `other`
     'addmm': 'Linear',

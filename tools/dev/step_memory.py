@@ -8,10 +8,8 @@ cast to half, mostly) is there once.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -21,10 +19,10 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import trial
-from common import InputError, load_config, run
+from cvt_backbone.analysis import trial
+from cvt_backbone.cli.common import run
+from cvt_backbone.configs import load_config
+from cvt_backbone.errors import InputError
 from cvt_backbone.layers import CvTBlock
 
 OF_DDP = 4 + 4 + 8 + 4  # bytes per parameter: weight, gradient, AdamW's two moments, DDP's bucket of gradients

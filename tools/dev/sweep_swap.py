@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import sys
 import sysconfig
 import warnings
 from collections import Counter
@@ -20,19 +19,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
 from mmengine.config import Config
 from rich.progress import track
 
-import trial
-from common import ROOT, InputError, import_toolbox, replacing, run
 from cvt_backbone import swap_backbone
+from cvt_backbone.analysis import trial
+from cvt_backbone.cli.common import run
+from cvt_backbone.configs import dicts, import_toolbox, read_config, toolbox_folder
+from cvt_backbone.errors import InputError
+from cvt_backbone.files import replacing
+from cvt_backbone.models import build_random
 from cvt_backbone.swap import SwapError
 from cvt_backbone.swap.probe import own_image_size
-from swap_backbone import config_folder, read_config
 
+ROOT = Path(__file__).resolve().parents[2]
 ARCH = 'cvt-nano'
 SIZES = ((128, 128), (320, 320))  # the second where the first is too small for a model; then the model's own
 PROPOSALS = 100  # per image
@@ -98,7 +99,7 @@ def family_configs() -> list[str]:
     """One config of every folder: ``TOOLBOX::FOLDER/FILE``."""
     names = []
     for scope in ('mmdet', 'mmseg'):
-        root = config_folder(scope)
+        root = toolbox_folder(scope)
         for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name not in LEFT_OUT):
             files = [p.name for p in folder.glob('*.py') if not any(word in p.stem for word in OF_OTHER_DATA)]
             if files:
@@ -171,7 +172,7 @@ def attempt(cfg: Config, size: tuple[int, int], original: Config) -> tuple[dict[
     """How far a model gets: built, loss, predict; and what stopped it."""
     reached: dict[str, bool] = {}
     try:
-        model = trial.build_model(with_few_proposals(cfg), size)
+        model = build_random(with_few_proposals(cfg), size)
         reached['built'] = True
         batch = trial.random_batch(cfg, size)
         try:
@@ -192,14 +193,14 @@ def with_few_proposals(cfg: Config) -> Config:
     cfg = copy.deepcopy(cfg)
     for settings in (cfg.model.get('train_cfg') or {}, cfg.model.get('test_cfg') or {}):
         for name in ('rpn_proposal', 'rpn'):
-            for rpn in trial.dicts(settings.get(name)):
+            for rpn in dicts(settings.get(name)):
                 if 'max_per_img' in rpn:
                     rpn['max_per_img'] = PROPOSALS
     return cfg
 
 
 def _without_gradient(cfg: Config, size: tuple[int, int]) -> list[str]:
-    model = trial.build_model(with_few_proposals(cfg), size)
+    model = build_random(with_few_proposals(cfg), size)
     try:
         trial.take_step(model, trial.random_batch(cfg, size))
     except trial.NoGradientError as error:

@@ -1,0 +1,5 @@
+"""``python -m cvt_backbone COMMAND``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,247 @@
+"""What a benchmark leaves behind: every timed run as CSV, medians as Markdown, curves over pixels as PNG."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from ...files import replacing
+from .measure import Job
+from .peers import PEERS
+
+COLUMNS = ('peer', 'model', 'work', 'height', 'width', 'batch', 'dtype', 'device', 'threads', 'round', 'run',
+           'seconds', 'peak_bytes', 'macs', 'failure')  # fmt: skip
+_NOTES = """Seconds are the median (fastest-slowest) over all rounds, each in a process of its own, peers interleaved.
+Memory is the highest peak over the idle process, in GB of 1e9 bytes. GMACs are of one image's forward pass; those of
+Mask R-CNN leave out its RoI heads, so its share of the peak is not given. The share of the GEMM peak is 2 x MACs / time
+over the speed of the fastest large matrix product of this run, for infer. train is forward and backward, no optimiser;
+the loss of a backbone is the sum of the means of its maps. Random weights: Mask R-CNN finds no object, and its mask
+head has nothing to predict."""
+
+
+@dataclass
+class Result:
+    """What is known of one job so far.
+
+    Args:
+        job: What was measured.
+        macs: Of one image's forward pass; None where they are not known.
+        rounds: The seconds of each timed run, process by process.
+        peaks: The peak memory of each process over idle, in bytes.
+        failure: Why there is no (more) figure.
+    """
+
+    job: Job
+    macs: int | None = None
+    rounds: list[list[float]] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def seconds(self) -> list[float]:
+        """Every timed run."""
+        return [seconds for runs in self.rounds for seconds in runs]
+
+    @property
+    def pixels(self) -> int:
+        """Of one image."""
+        return self.job.size[0] * self.job.size[1]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands above the tables.
+
+    Args:
+        facts: Lines such as device, versions and date.
+        gemm: The measured floating-point operations per second of a large matrix product, by dtype.
+        references: Peers to which the others are compared.
+    """
+
+    facts: Sequence[str]
+    gemm: dict[str, float]
+    references: Sequence[str]
+
+
+def write_tables(folder: Path, results: Sequence[Result], header: Header) -> None:
+    """Write ``results.csv`` and ``results.md``."""
+    _replace(folder / 'results.csv', make_csv(results).encode())
+    _replace(folder / 'results.md', make_markdown(results, header).encode())
+
+
+def make_csv(results: Iterable[Result]) -> str:
+    """One line per timed run; what failed has one line without figures."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    for result in results:
+        job = result.job
+        common = dict(
+            peer=job.peer, model=job.model, work=job.work, height=job.size[0], width=job.size[1], batch=job.batch,
+            dtype=job.dtype, device=job.device, threads=job.threads, macs=result.macs,
+        )  # fmt: skip
+        for index, (runs, peak) in enumerate(zip(result.rounds, result.peaks, strict=True)):
+            for run, seconds in enumerate(runs):
+                writer.writerow(common | dict(round=index, run=run, seconds=f'{seconds:.6g}', peak_bytes=peak))
+        if result.failure:
+            writer.writerow(common | dict(failure=result.failure))
+    return text.getvalue()
+
+
+def make_markdown(results: Sequence[Result], header: Header) -> str:
+    """A table for each model, work and dtype, and the fitted exponents."""
+    lines = ['# Benchmark', '', *(f'- {fact}' for fact in header.facts)]
+    for dtype, flops in header.gemm.items():
+        lines.append(f'- GEMM peak, {dtype}, measured in this run: {flops / 1e9:.1f} GFLOP/s')
+    lines += ['', _NOTES]
+    for key, group in _groups(results):
+        lines += ['', f'## {_title(key)}', '', *_table(list(group), header)]
+    return '\n'.join([*lines, *_exponents(results), ''])
+
+
+def _table(group: Sequence[Result], header: Header) -> list[str]:
+    names = ['size', 'batch', 'peer', 's, median (min-max)', 'images/s', 'GB over idle', 'GMACs', 'share of GEMM peak']
+    for name in header.references:
+        names += [f'time / {PEERS[name].label}', f'memory / {PEERS[name].label}']
+    lines = [f'| {" | ".join(names)} |', '|---|---:|---|' + '---:|' * (len(names) - 3)]
+    for result in group:
+        job = result.job
+        cells = [f'{job.size[0]}x{job.size[1]}', str(job.batch), PEERS[job.peer].label]
+        cells += [_latency(result), *_figures(result, header.gemm)]
+        for name in header.references:
+            cells += _ratios(result, [r for r in group if r.job.peer == name and r.job.size == job.size])
+        lines.append(f'| {" | ".join(cells)} |')
+    return lines
+
+
+def _latency(result: Result) -> str:
+    found = result.seconds
+    if not found:
+        return result.failure or 'not yet run'
+    text = f'{_digits(median(found))} ({_digits(min(found))}-{_digits(max(found))})'
+    return f'{text}; then {result.failure}' if result.failure else text
+
+
+def _figures(result: Result, gemm: dict[str, float]) -> list[str]:
+    """Images per second, GB, GMACs and share of the peak."""
+    job, macs = result.job, result.macs
+    gmacs = '' if macs is None else f'{macs / 1e9:.1f}'
+    if not result.seconds:
+        return ['', '', gmacs, '']
+    seconds = median(result.seconds)
+    share = ''
+    if macs is not None and job.work == 'infer' and job.model != 'mask-rcnn' and job.dtype in gemm:
+        share = f'{2 * macs * job.batch / seconds / gemm[job.dtype]:.2f}'
+    return [_digits(job.batch / seconds), f'{max(result.peaks) / 1e9:.3f}', gmacs, share]
+
+
+def _ratios(result: Result, references: Sequence[Result]) -> list[str]:
+    """Time and memory over those of the reference, an image each."""
+    if not result.seconds or not references or not references[0].seconds:
+        return ['', '']
+    reference = references[0]
+    time = median(result.seconds) / median(reference.seconds)
+    memory = f'{max(result.peaks) / max(reference.peaks):.2f}' if max(reference.peaks) > 0 else ''
+    return [f'{time:.2f}', memory]
+
+
+def _exponents(results: Sequence[Result]) -> list[str]:
+    lines = []
+    for (model, work, dtype), group in _groups(results):
+        for name, own in _by_peer(group):
+            exponents = [fit_exponent(*curve)[0] for curve in _curves(own) if len(set(curve[0])) > 1]
+            if exponents:
+                cells = [model, work, dtype, PEERS[name].label, *(f'{e:.2f}' for e in exponents)]
+                cells.append(', '.join(f'{h}x{w}' for h, w in sorted({r.job.size for r in own})))
+                lines.append(f'| {" | ".join(cells)} |')
+    if not lines:
+        return []
+    heading = ['', '## Growth', '', 'Least-squares fits of time ~ pixels^a and memory over idle ~ pixels^b.', '']
+    return [*heading, '| model | work | dtype | peer | a | b | sizes |', '|---|---|---|---|---:|---:|---|', *lines]
+
+
+def fit_exponent(pixels: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
+    """Fit values = factor * pixels^exponent by least squares of the logarithms.
+
+    Args:
+        pixels: At least two different, positive.
+        values: Positive.
+
+    Returns:
+        The exponent and the factor.
+    """
+    exponent, logarithm = np.polyfit(np.log(pixels), np.log(values), 1)
+    return float(exponent), float(np.exp(logarithm))
+
+
+def write_plots(folder: Path, results: Sequence[Result]) -> None:
+    """Write ``MODEL_WORK_DTYPE.png`` where something was measured: time and memory against pixels, with exponents."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    for key, group in _groups([result for result in results if any(_curves([result])[0])]):
+        figure = Figure(figsize=(16, 8), layout='constrained')
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, 2)
+        figure.suptitle(_title(key))
+        for index, (name, own) in enumerate(_by_peer(group)):
+            style = dict(color=f'C{index % 10}', marker='os^vDP*'[index // 10 % 7])
+            for axis, (pixels, values) in zip(axes, _curves(own), strict=True):
+                label = PEERS[name].label
+                if len(set(pixels)) > 1:
+                    exponent, factor = fit_exponent(pixels, values)
+                    label += f' ({exponent:.2f})'
+                    ends = np.array([min(pixels), max(pixels)])
+                    axis.plot(ends, factor * ends**exponent, color=style['color'], linewidth=1, alpha=0.6)
+                axis.plot(pixels, values, linestyle='none', label=label, **style)
+        for axis, what, side in zip(axes, ('seconds', 'GB over idle'), ('left', 'right'), strict=True):
+            axis.set(xscale='log', yscale='log', xlabel='pixels of an image', ylabel=what)
+            axis.grid(which='both', alpha=0.3)
+            place = dict(loc=f'outside lower {side}', ncols=2, fontsize='small')
+            figure.legend(*axis.get_legend_handles_labels(), title='peer (fitted exponent)', **place)
+        image = io.BytesIO()
+        figure.savefig(image, format='png', dpi=110)
+        _replace(folder / f'{"_".join(key)}.png', image.getvalue())
+
+
+def _curves(own: Sequence[Result]) -> list[tuple[list[int], list[float]]]:
+    """Pixels and seconds, pixels and GB, of one peer's results in ascending order; a peak of zero is on no log axis."""
+    own = sorted((r for r in own if r.seconds and max(r.peaks) > 0), key=lambda result: result.pixels)
+    pixels = [result.pixels for result in own]
+    return [(pixels, [median(r.seconds) for r in own]), (pixels, [max(r.peaks) / 1e9 for r in own])]
+
+
+def _groups(results: Sequence[Result]) -> Iterable[tuple[tuple[str, str, str], Iterable[Result]]]:
+    def key(result: Result) -> tuple[str, str, str]:
+        return result.job.model, result.job.work, result.job.dtype
+
+    return groupby(sorted(results, key=key), key)
+
+
+def _by_peer(group: Iterable[Result]) -> list[tuple[str, list[Result]]]:
+    peers: dict[str, list[Result]] = {}
+    for result in group:
+        peers.setdefault(result.job.peer, []).append(result)
+    return list(peers.items())
+
+
+def _title(key: tuple[str, str, str]) -> str:
+    names = {'backbone': 'Backbone alone', 'mask-rcnn': 'In Mask R-CNN', 'upernet': 'In UPerNet'}
+    return f'{names[key[0]]}, {key[1]}, {key[2]}'
+
+
+def _digits(value: float) -> str:
+    """Three digits, more before the point."""
+    return f'{value:.0f}' if value >= 100 else f'{value:#.3g}'
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with replacing(path) as part:
+        part.write_bytes(content)

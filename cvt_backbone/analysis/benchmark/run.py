@@ -1,0 +1,153 @@
+"""Plans the measurements of a benchmark, makes them one by one, and writes the results after each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import packages_distributions, version
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ...errors import InputError
+from ...files import check_writable
+from .measure import Job, as_arguments, run_child
+from .peers import PEERS
+from .report import Header, Result, write_plots, write_tables
+
+
+def plan(args: argparse.Namespace) -> list[Job]:
+    """The jobs in the order they are measured in; peers that share model, work, dtype and size are neighbours.
+
+    Raises:
+        InputError: No peer can do what is asked for.
+    """
+    jobs = [
+        Job(name, model, work, size, max(args.batch, 2) if (model, work) == ('upernet', 'train') else args.batch,
+            dtype, args.device, args.threads, args.repeat)
+        for model, work, dtype, size, name in product(args.models, args.works, args.dtypes, args.sizes, args.peers)
+        if model in PEERS[name].models and work in PEERS[name].works
+    ]  # fmt: skip
+    if not jobs:
+        raise InputError(
+            '--peers, --models, --works: nothing is left to measure; deployed peers only infer, with_cp peers only '
+            'train, and hf-cvt-13 is a backbone alone'
+        )
+    return jobs
+
+
+def make_folder(out: str | None) -> Path:
+    """The folder of the results.
+
+    Raises:
+        InputError: It cannot be written, or holds results that would be lost.
+    """
+    folder = Path(out or f'work_dirs/benchmark/{datetime.now():%Y%m%d_%H%M%S}')
+    if (folder / 'results.csv').exists():
+        raise InputError(f'--out: {folder} holds results already; choose another folder, or remove them')
+    check_writable('--out', folder)
+    return folder
+
+
+def measure_all(args: argparse.Namespace, results: Sequence[Result], folder: Path) -> None:
+    """Fill in the results, group by group and round by round, and write them after every measurement."""
+    with tqdm(total=len(results) * args.rounds, desc='measurements', unit='', dynamic_ncols=True) as bar:
+        bar.set_postfix_str('GEMM peak, MACs')
+        header = make_header(args)
+        fill_macs(args, results)
+        for _, group in groupby(results, lambda result: (result.job.model, result.job.work, result.job.dtype)):
+            for result in rounds(list(group), args.rounds):
+                bar.set_postfix_str(f'{result.job.peer} {result.job.work} {"x".join(map(str, result.job.size))}')
+                if result.failure is None:
+                    answer = child(args, 'measure', as_arguments(result.job))
+                    result.failure = answer.get('failure')
+                    if result.failure is None:
+                        result.rounds.append(answer['seconds'])
+                        result.peaks.append(answer['peak_bytes'])
+                    else:
+                        bar.write(f'{result.job.peer}, {result.job.model}, {result.job.work}: {result.failure}')
+                    write_tables(folder, results, header)
+                bar.update()
+            write_plots(folder, results)
+
+
+def make_header(args: argparse.Namespace) -> Header:
+    """Describe the run, and measure the GEMM peak of each dtype."""
+    facts, gemm = describe(args), {}
+    for dtype in args.dtypes:
+        answer = child(args, 'gemm', dict(dtype=dtype, device=args.device, threads=args.threads))
+        if 'failure' in answer:
+            facts.append(f'GEMM peak, {dtype}: {answer["failure"]}')
+        else:
+            gemm[dtype] = answer['flops']
+            facts.append(f'Device: {answer["device"]}')
+    return Header(list(dict.fromkeys(facts)), gemm, args.reference)
+
+
+def rounds(group: Sequence[Result], number: int) -> Iterator[Result]:
+    """The results in the order of measurement: size by size, and there all peers once in each round."""
+    for _, same_size in groupby(group, lambda result: result.job.size):
+        own = list(same_size)
+        for _ in range(number):
+            yield from own
+
+
+def fill_macs(args: argparse.Namespace, results: Sequence[Result]) -> None:
+    """Count the MACs of all results in one process; variants of one backbone are counted once."""
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for result in results:
+        first.setdefault(_macs_key(result), (result.job.peer, result.job.model))
+    answer = child(args, 'count', dict(subjects=list(first.values()), sizes=args.sizes))
+    macs = {(name, model, tuple(size)): value for name, model, size, value in answer.get('macs', [])}
+    for result in results:
+        result.macs = macs.get((*first[_macs_key(result)], result.job.size))
+
+
+def _macs_key(result: Result) -> tuple[str, str]:
+    backbone = PEERS[result.job.peer].backbone or {}
+    return str({key: value for key, value in backbone.items() if key != 'with_cp'}), result.job.model
+
+
+def child(args: argparse.Namespace, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Do one task in its own process, under the limits of the command line."""
+    limit = None
+    if args.device == 'cpu':
+        limit = int(args.memory_limit * 1e9) if args.memory_limit else _available_memory()
+    return run_child(kind, arguments, args.threads, args.timeout, limit)
+
+
+def _available_memory() -> int | None:
+    """Bytes that can be allocated without swapping; None where the kernel does not say."""
+    try:
+        found = re.search(r'MemAvailable:\s+(\d+) kB', Path('/proc/meminfo').read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def describe(args: argparse.Namespace) -> list[str]:
+    """Date, machine, versions and command."""
+    try:
+        found = re.search(r'model name\s*: (.+)', Path('/proc/cpuinfo').read_text())
+    except OSError:
+        found = None
+    cpu = found[1] if found else platform.processor() or platform.machine()
+    distributions = packages_distributions()
+    modules = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'transformers')
+    versions = [f'{name} {version(distributions[name][0])}' for name in modules if name in distributions]
+    load = ', '.join(f'{value:.1f}' for value in os.getloadavg())
+    facts = [
+        f'Date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC; load average before: {load}',
+        f'CPU: {cpu}, {os.cpu_count()} cores, {args.threads} threads used',
+        f'Versions: Python {platform.python_version()}, {", ".join(versions)}',
+        f'Command: `python tools/benchmark.py {shlex.join(sys.argv[1:])}`, {args.rounds} rounds of {args.repeat} runs',
+    ]
+    return [*facts, 'Quick run: not for comparisons'] if args.quick else facts

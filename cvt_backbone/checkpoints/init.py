@@ -1,0 +1,60 @@
+"""``init_cfg=dict(type='Pretrained', ...)`` for CvT: any format, exactly or not at all."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from torch import nn
+
+from ..errors import CheckpointError
+from .read import read
+from .shapes import shapes_of
+
+HUGGINGFACE_NOTE = (
+    'these weights were trained with QuickGELU, and CvT runs them with it; transformers runs them with GELU, which '
+    "act_cfg=dict(type='GELU') repeats"
+)
+
+
+def is_pretrained(init_cfg: dict[str, Any]) -> bool:
+    """Whether an ``init_cfg`` asks for a checkpoint."""
+    return init_cfg.get('type') in ('Pretrained', PretrainedInit)
+
+
+def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:
+    """Load a checkpoint of any format into a CvT.
+
+    Args:
+        model: A CvT.
+        path: A file, a folder of Hugging Face, or an address; see :func:`read`.
+        prefix: As in mmengine's ``Pretrained``.
+
+    Raises:
+        CheckpointError: The file is not whole, or not of this architecture; the model is as it was.
+    """
+    own = shapes_of(model.state_dict())
+    checkpoint = read(path, model.arch, prefix=prefix, own=own)
+    state = checkpoint.state
+    if 'norm.weight' in own and 'norm.weight' not in state:
+        raise CheckpointError(
+            f'{path} has no final norm, which out_type={model.out_type!r} needs; it comes from a model without a '
+            f'classifier'
+        )
+    model.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+
+    unused = sorted({name.split('.')[0] for name in state if name not in own} | set(checkpoint.dropped))
+    fresh = sorted({name.split('.')[0] for name in own if name not in state and not name.endswith('_tracked')})
+    print_log(
+        f'CvT: loaded {path} ({checkpoint.format}, {checkpoint.arch_name}'
+        + (', moving average' if checkpoint.averaged else '')
+        + ')'
+        + (f'; not used: {", ".join(unused)}' if unused else '')
+        + (f'; not in the file, as initialised: {", ".join(fresh)}' if fresh else ''),
+        logger='current',
+        level=logging.INFO,
+    )
+    if checkpoint.format == 'huggingface':
+        print_log(HUGGINGFACE_NOTE, logger='current', level=logging.INFO)

@@ -1,0 +1,42 @@
+"""The command line: ``cvt-backbone COMMAND`` or ``python -m cvt_backbone COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from ..version import __version__
+from .common import run
+
+COMMANDS = {
+    'list': 'print the configs and the published weights',
+    'train': 'train a detector, a segmentor or a classifier',
+    'test': 'evaluate a checkpoint',
+    'predict': 'predict on images and draw the results',
+    'demo': 'train Mask R-CNN on handwritten digits and draw what it learned',
+    'digits': 'make the data set of the demo',
+    'swap': 'put CvT into an existing config',
+    'convert': 'convert a checkpoint of any format',
+    'export': 'write a model for ONNX Runtime and others',
+    'flops': 'count parameters and multiply-accumulates',
+    'benchmark': 'time CvT and its peers',
+    'imagenet-labels': 'write the labels of ImageNet ReaL or ImageNet-V2',
+}
+
+
+def main() -> None:
+    """Find the command and call it with the rest of the command line."""
+    names = '\n'.join(f'  {name:<16} {text}' for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog='cvt-backbone',
+        usage='cvt-backbone COMMAND ...',
+        description='CvT as an OpenMMLab backbone for dense prediction.',
+        epilog=f'commands:\n{names}\n\n`cvt-backbone COMMAND --help` shows the arguments and an example.',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--version', action='version', version=__version__)
+    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help=argparse.SUPPRESS)
+    command = parser.parse_args(sys.argv[1:2] or ['--help']).command
+    sys.argv = [f'cvt-backbone {command}', *sys.argv[2:]]
+    run(import_module(f'{__name__}.{command.replace("-", "_")}').main)

@@ -1,0 +1,86 @@
+"""Evaluate a checkpoint of a detector, a segmentor or a classifier; which one, the config's scope says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.evaluator import DumpResults
+from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
+
+from ..configs import load_config, settle_work_dir
+from ..errors import InputError
+from ..training.checks import SameModel, check_classes, check_data
+from ..training.launch import leave, set_launcher
+from .common import add_config, add_run, make_parser, parse_args
+
+
+def draw_into(cfg: Config, folder: str) -> None:
+    """Switch on the toolbox's visualization hook; each toolbox names the folder in its own place."""
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        raise InputError('--show-dir: the config has no default_hooks.visualization to draw with')
+    if cfg.default_scope == 'mmdet':
+        hook.update(draw=True, test_out_dir=folder)
+    elif cfg.default_scope == 'mmseg':
+        hook.update(draw=True, interval=1)
+        cfg.visualizer.save_dir = folder
+    else:
+        hook.update(enable=True, interval=1, out_dir=folder)
+
+
+def score_by_real(cfg: Config, ann_file: str) -> None:
+    """Let a classifier's first guess count as right where it is among the labels of ImageNet ReaL."""
+    if cfg.default_scope != 'mmpretrain':
+        raise InputError(f'--real: is for classifiers of ImageNet, and this config is of {cfg.default_scope}')
+    if not Path(ann_file).is_file():
+        raise InputError(f'--real: {ann_file} does not exist; python tools/imagenet_labels.py real writes it')
+    old = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(
+        type='MultiLabelDataset',
+        data_root=old.data_root,
+        data_prefix=old.get('data_prefix') or old.split,
+        ann_file=str(Path(ann_file).resolve()),
+        pipeline=old.pipeline,
+    )
+    # Of one guess per image the share that is right.
+    cfg.test_evaluator = dict(type='MultiLabelMetric', topk=1, items=['precision'], average='micro')
+
+
+def main() -> None:
+    """Read the config, check what it needs, evaluate."""
+    parser = make_parser(__doc__, 'mask-rcnn_cvt-13_fpn_1x_coco work_dirs/mask-rcnn_cvt-13_fpn_1x_coco/epoch_12.pth')
+    add_config(parser)
+    add_run(parser)
+    parser.add_argument('checkpoint', help='checkpoint of a training of this config')
+    parser.add_argument('--out', help='pickle file for the raw predictions (.pkl)')
+    parser.add_argument('--show-dir', help='folder for painted images; mmdet puts it below WORK_DIR/TIME_STAMP')
+    parser.add_argument('--real', metavar='FILE', help='labels of ImageNet ReaL by tools/imagenet_labels.py')
+    args = parse_args(parser)
+
+    cfg = load_config(args.config, args.cfg_options)
+    if args.real:
+        score_by_real(cfg, args.real)
+    check_data(cfg, 'test')
+    check_classes(cfg, 'test')
+    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+        raise InputError(f'checkpoint: {args.checkpoint} does not exist')
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
+    settle_work_dir(cfg, args.work_dir, args.config)
+    set_launcher(cfg, args.launcher)
+    cfg.load_from = args.checkpoint
+    if args.show_dir:
+        draw_into(cfg, args.show_dir)
+    runner = Runner.from_cfg(cfg)
+    if not is_main_process():
+        # Every process's LoggerHook writes the results to one and the same JSON file, at times into one another's.
+        runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, LoggerHook)]
+    advice = 'published weights are first to be converted: python tools/convert_checkpoint.py SRC DST --to mmpretrain'
+    runner.register_hook(SameModel(f'checkpoint: {args.checkpoint}', advice))
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    runner.test()
+    leave()

@@ -1,0 +1,87 @@
+"""Train a detector, a segmentor or a classifier; which one, the config's scope says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+
+from ..configs import load_config, settle_work_dir
+from ..configs.edit import add_import
+from ..errors import InputError, TrainingStopped
+from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
+from ..training.launch import check_strategy, leave, set_launcher
+from .common import add_config, add_run, make_parser, parse_args
+
+
+def keep_going(cfg: Config) -> None:
+    """Exchange mmengine's parts for those of :mod:`cvt_backbone.training`, unless the config has its own."""
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint')
+    if checkpoint and checkpoint.type == 'CheckpointHook':
+        checkpoint.type = 'AtomicCheckpointHook'
+    hooks = list(cfg.get('custom_hooks') or [])
+    own = {hook.get('type') for hook in hooks}
+    cfg.custom_hooks = hooks + [dict(type=name) for name in ('RandomStateHook', 'FiniteLossHook') if name not in own]
+    if cfg.train_cfg.get('by_epoch') or cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
+        cfg.train_cfg.pop('by_epoch', None)
+        cfg.train_cfg.type = 'ResumableEpochLoop'
+    for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
+        if loader:
+            loader.setdefault('worker_init_fn', dict(type='start_worker'))
+    # The config is copied into the work dir, and other tools read it from there.
+    add_import(cfg)
+
+
+def main() -> None:
+    """Read the config, check what it needs, train."""
+    parser = make_parser(__doc__, 'mask-rcnn_cvt-13_fpn_1x_coco --cfg-options data_root=data/coco')
+    add_config(parser)
+    add_run(parser)
+    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the lr to the batch size')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', help='go on from this checkpoint, or from the last one of the work dir'
+    )
+    args = parse_args(parser)
+
+    cfg = load_config(args.config, args.cfg_options)
+    check_data(cfg, 'train', 'val')
+    check_classes(cfg, 'train', 'val')
+    settle_work_dir(cfg, args.work_dir, args.config)
+    set_launcher(cfg, args.launcher)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise InputError(
+            '--amp: mixed precision needs a GPU and there is none; leave it out, or where the config asks for it '
+            'give --cfg-options optim_wrapper.type=OptimWrapper'
+        )
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
+        cfg.auto_scale_lr.enable = True
+    check_strategy(cfg)
+    keep_going(cfg)
+    if args.resume:
+        if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).exists():
+            raise InputError(
+                f'--resume: {args.resume} does not exist; without a name it takes the last of the work dir'
+            )
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    runner = RUNNERS.build(cfg)
+    if args.resume:
+        advice = 'to start from its weights instead of going on, give them as init_cfg of the backbone'
+        runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))
+    warn_of_lr(runner, cfg)
+    try:
+        runner.train()
+    except TrainingStopped as stop:
+        print(f'error: {stop}', file=sys.stderr)
+        leave(stop.exit_status)
+        sys.exit(stop.exit_status)
+    leave()

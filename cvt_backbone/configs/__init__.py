@@ -1,0 +1,29 @@
+"""Configs: found by name, read, looked into, changed."""
+
+from .edit import add_import, drop_pretrained, drop_weights, move_data_root, settle_work_dir
+from .names import SCOPES, config_path, get_config, list_configs, shipped, toolbox_folder
+from .parts import check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
+from .read import import_toolbox, load_config, read_config
+
+__all__ = [
+    'SCOPES',
+    'add_import',
+    'check_dict',
+    'config_path',
+    'datasets_of',
+    'dicts',
+    'drop_pretrained',
+    'drop_weights',
+    'find_owner',
+    'get_config',
+    'import_toolbox',
+    'kind_of',
+    'list_configs',
+    'load_config',
+    'move_data_root',
+    'read_config',
+    'scope_of',
+    'settle_work_dir',
+    'shipped',
+    'toolbox_folder',
+]

@@ -1,0 +1,85 @@
+"""Changes to a config: where the data are, which weights it starts from, what it imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import InputError
+from ..files import check_writable
+from .parts import check_dict, dicts
+
+
+def move_data_root(cfg: Config, new: str) -> None:
+    """Point a config at data in another folder: every string below its ``data_root`` moves along.
+
+    Raises:
+        InputError: The config names no ``data_root``.
+    """
+    old = cfg.get('data_root')
+    if old is None:
+        raise InputError('data_root: the config has no top-level data_root to replace')
+    new = new.rstrip('/') + '/'
+
+    def move(value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = move(value[key])
+        elif isinstance(value, (list, tuple)):
+            return type(value)(move(item) for item in value)
+        elif isinstance(value, str) and value.startswith(old):
+            return new + value[len(old) :].lstrip('/')
+        return value
+
+    move(cfg._cfg_dict)
+
+
+def settle_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
+    """Settle ``cfg.work_dir`` (argument, config, name of the config, in this order) and see that it can be written.
+
+    Raises:
+        InputError: It cannot be made or written.
+    """
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_path).stem}'
+    check_writable('work_dir', Path(cfg.work_dir))
+
+
+def drop_pretrained(settings: Any) -> None:
+    """Take the names of weights out of a model's settings, in place, wherever they stand."""
+    for part in dicts(settings):
+        if any(item.get('type') == 'Pretrained' for item in dicts(part.get('init_cfg'))):
+            part['init_cfg'] = None
+        if isinstance(part.get('pretrained'), str):
+            part['pretrained'] = None
+
+
+def drop_weights(cfg: Config, owner: dict) -> None:
+    """Take out the weights of a whole model, which go with those of its backbone."""
+    for part in (cfg.model, owner):
+        part.pop('pretrained', None)
+        init_cfg = part.get('init_cfg')
+        if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
+            del part['init_cfg']
+    if cfg.get('load_from'):
+        cfg.load_from = None
+
+
+def add_import(cfg: Config) -> None:
+    """Name this package among the config's imports, behind those that are there.
+
+    Raises:
+        InputError: There is no list of names.
+    """
+    custom = check_dict('custom_imports', cfg.get('custom_imports') or {})
+    imports = custom.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else imports
+    if not isinstance(imports, (list, tuple)) or not all(isinstance(name, str) for name in imports):
+        raise InputError(f'custom_imports: imports must be a list of names, got {imports!r}')
+    cfg.custom_imports = {
+        **custom,
+        'imports': [*imports, *({'cvt_backbone'} - set(imports))],
+        'allow_failed_imports': custom.get('allow_failed_imports', False),
+    }

@@ -1,0 +1,79 @@
+"""Configs read and checked before any work starts."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import InputError
+from .edit import move_data_root
+from .names import SCOPES, config_path
+
+
+def read_config(name: str) -> Config:
+    """Read any config.
+
+    Args:
+        name: A path, the name of a shipped config, or ``TOOLBOX::PATH`` with the path inside the toolbox's configs.
+
+    Raises:
+        InputError: There is no such config, or it cannot be read.
+    """
+    path = config_path(name)
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is Python: whatever it raises
+        raise InputError(f'config: {name} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config that can be run, and import the toolbox of its scope.
+
+    Args:
+        name: As in :func:`read_config`.
+        options: What ``--cfg-options`` gave. A top-level ``data_root`` also moves every path below the old one.
+
+    Returns:
+        The merged config.
+
+    Raises:
+        InputError: The config does not exist or has no model, or the toolbox or its compiled ops are not installed.
+    """
+    cfg = read_config(name)
+    options = dict(options or {})
+    if 'data_root' in options:
+        move_data_root(cfg, str(options.pop('data_root')))
+    cfg.merge_from_dict(options)
+    if 'model' not in cfg:
+        raise InputError(f'config: {name} has no model; give a config that can be trained, not a file of _base_')
+    import_toolbox(cfg.get('default_scope'))
+    return cfg
+
+
+def import_toolbox(scope: str | None) -> None:
+    """Import mmdet, mmseg or mmpretrain, or say what to install.
+
+    Raises:
+        InputError: The scope is unknown, or its package or mmcv's compiled ops are missing.
+    """
+    if scope not in SCOPES:
+        raise InputError(f'config: default_scope must be one of {", ".join(SCOPES)}, got {scope!r}')
+    try:
+        if scope == 'mmdet':
+            importlib.import_module('mmcv.ops')
+        importlib.import_module(f'{scope}.models')
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith('mmcv'):
+            advice = (
+                'mmcv is installed without its compiled ops, which detectors need. Install torch first, then build '
+                'mmcv against it: pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps '
+                'onedl-mmcv (for the original OpenMMLab: mmcv==2.1.0), with "setuptools<81", ninja and wheel installed'
+            )
+        else:
+            advice = (
+                f'install it: pip install -e ".[onedl]", or ".[upstream]" for the original OpenMMLab, or run '
+                f'`make setup` (missing module: {error.name})'
+            )
+        raise InputError(f'{scope} cannot be imported: {advice}') from error

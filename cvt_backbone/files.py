@@ -1,0 +1,118 @@
+"""Files and folders that appear whole or not at all, even if the process is killed or the disk is full."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InputError
+
+
+@contextmanager
+def replacing(path: Path, *, folder: bool = False, suffix: str = '') -> Iterator[Path]:
+    """A temporary place beside ``path``, which takes its name at the end.
+
+    An error removes the temporary place and leaves ``path`` as it was. A killed process leaves at most a hidden
+    ``.NAME.PID.part``.
+
+    Args:
+        path: The file or folder to write or replace.
+        folder: Whether it is a folder; it is made.
+        suffix: What the temporary name must end in, for writers that look at it.
+
+    Yields:
+        The place to write to.
+
+    Raises:
+        OSError: It cannot be written or renamed.
+    """
+    restore(path)
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part{suffix}')
+    try:
+        if folder:
+            part.mkdir()
+        yield part
+        settle(part, path)
+    finally:
+        remove(part)
+
+
+def settle(part: Path, path: Path) -> None:
+    """Force a written file or folder to the disk and give it its name.
+
+    A folder cannot replace another in one step: the old one waits as ``NAME.old`` until the new one has the name.
+
+    Args:
+        part: What was written.
+        path: Its name from now on; what is there is replaced.
+    """
+    if not part.is_dir():
+        _force_to_disk(part)
+        os.replace(part, path)
+        return
+    for file in part.rglob('*'):
+        if file.is_file():
+            _force_to_disk(file)
+    old = old_name(path)
+    if path.is_dir():
+        remove(old)
+        os.rename(path, old)
+    try:
+        os.rename(part, path)
+    except OSError:
+        restore(path)
+        raise
+    remove(old)
+
+
+def restore(path: Path) -> bool:
+    """Put back a folder that a killed :func:`settle` left as ``NAME.old``.
+
+    Returns:
+        Whether there was one to put back.
+    """
+    old = old_name(path)
+    if os.path.lexists(path) or not old.is_dir():
+        return False
+    os.rename(old, path)
+    return True
+
+
+def old_name(path: Path) -> Path:
+    """Where a folder waits while it is replaced."""
+    return path.with_name(f'{path.name}.old')
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def check_writable(argument: str, folder: Path) -> None:
+    """Make a folder if there is none, and see before the work starts that results can be written into it.
+
+    Args:
+        argument: What the user calls it, for the message.
+        folder: The folder.
+
+    Raises:
+        InputError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f'{argument}: cannot write into {folder} ({error.strerror}); choose another folder') from error
+
+
+def _force_to_disk(file: Path) -> None:
+    with file.open('rb') as opened:
+        os.fsync(opened.fileno())

@@ -1,0 +1,1 @@
+"""Prediction on images: reading them, running a model, writing results and pictures."""

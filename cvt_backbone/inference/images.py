@@ -1,0 +1,89 @@
+"""Images that a tool reads from a folder, and results that it writes into one."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from ..files import replacing
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def find_images(source: Path) -> dict[str, Path]:
+    """Find what to predict on.
+
+    Args:
+        source: An image, or a folder that is searched with its subfolders.
+
+    Returns:
+        The images by the name of their results: the path below the folder, without suffix.
+
+    Raises:
+        InputError: There is no image, or two would have the same name.
+    """
+    if source.is_file():
+        return {source.stem: source}
+    if not source.is_dir():
+        raise InputError(f'images: {source} does not exist; give an image or a folder of images')
+    images: dict[str, Path] = {}
+    for path in sorted(source.rglob('*')):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            name = path.relative_to(source).with_suffix('').as_posix()
+            if name in images:
+                raise InputError(f'images: the results of {images[name]} and {path} would overwrite; rename one')
+            images[name] = path
+    if not images:
+        raise InputError(f'images: {source} holds no image ({", ".join(SUFFIXES)})')
+    return images
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as the toolboxes do, but refuse one that is cut short, which OpenCV fills up with grey.
+
+    Returns:
+        (H, W, 3) uint8 in BGR.
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Exception as error:  # decoders raise many kinds
+        raise ValueError(f'not a readable image ({error})') from error
+    array = mmcv.imread(str(path))
+    if array is None:
+        raise ValueError('not an image that OpenCV reads')
+    return array
+
+
+def write_results(out: Path, name: str, result: dict | np.ndarray, picture: np.ndarray) -> None:
+    """Write the raw result and the picture of an image, both or none.
+
+    Raises:
+        InputError: They cannot be written.
+    """
+    painted = io.BytesIO()
+    Image.fromarray(picture).save(painted, format='JPEG', quality=95)
+    raw = io.BytesIO()
+    if isinstance(result, dict):
+        raw.write(json.dumps(result).encode())
+    else:
+        Image.fromarray(result).save(raw, format='PNG')
+    suffix = 'json' if isinstance(result, dict) else 'png'
+    files = {out / f'raw/{name}.{suffix}': raw, out / f'pictures/{name}.jpg': painted}
+    try:
+        with ExitStack() as stack:
+            for path, data in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(replacing(path)).write_bytes(data.getvalue())
+    except OSError as error:
+        raise InputError(f'--out: cannot write the results of {name} into {out} ({error.strerror})') from error

@@ -1,0 +1,231 @@
+"""tools/benchmark.py: what is planned, what a failure says, what is written, and one run from end to end."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cvt_backbone.analysis.benchmark import measure as benchmark_measure
+from cvt_backbone.analysis.benchmark import peers as benchmark_peers
+from cvt_backbone.analysis.benchmark import report as benchmark_report
+from cvt_backbone.analysis.benchmark import run as planned
+from cvt_backbone.analysis.benchmark.measure import Job, attempt, measure, read_answer
+from cvt_backbone.analysis.benchmark.report import Header, Result
+from cvt_backbone.cli import benchmark
+from cvt_backbone.errors import InputError
+from helpers import ROOT
+
+TOOL = ROOT / 'tools/benchmark.py'
+PNG = b'\x89PNG\r\n\x1a\n'
+
+
+def make_job(peer: str = 'cvt-13-global', size: tuple[int, int] = (64, 64), **changes: object) -> Job:
+    settings = dict(model='backbone', work='infer', batch=2, dtype='fp32', device='cpu', threads=1, repeat=2)
+    return Job(peer=peer, size=size, **settings | changes)
+
+
+def linear_results(peer: str, factor: float, exponent: float) -> list[Result]:
+    """Time ~ pixels^exponent, memory ~ pixels."""
+    sizes = [(224, 224), (448, 448), (896, 896)]
+    results = [Result(make_job(peer, size), macs=size[0] * size[1] * 1000) for size in sizes]
+    for result in results:
+        result.rounds = [[factor * result.pixels**exponent] * 2, [3 * factor * result.pixels**exponent]]
+        result.peaks = [result.pixels * 1000, result.pixels * 2000]
+    return results
+
+
+@pytest.fixture
+def header() -> Header:
+    return Header(['Date: today'], dict(fp32=1e12), ['swin-t'])
+
+
+def test_fit_exponent() -> None:
+    exponent, factor = benchmark_report.fit_exponent([1e4, 4e4, 2e5], [3e-6 * x**1.25 for x in (1e4, 4e4, 2e5)])
+    assert exponent == pytest.approx(1.25)
+    assert factor == pytest.approx(3e-6)
+
+
+def test_markdown(header: Header) -> None:
+    results = linear_results('cvt-13-global', 1e-6, 1.0) + linear_results('swin-t', 2e-6, 1.5)
+    failed = Result(make_job('hf-cvt-13', (224, 224)), failure='out of memory')
+    text = benchmark_report.make_markdown([*results, failed], header)
+    # median of (1, 1, 3) * 0.0502 s, two images; 50.2 MMACs; 2 * 2 * 50.2e6 / 0.0502 / 1e12 = 0.004
+    expected = '| 224x224 | 2 | CvT-13, global | 0.0502 (0.0502-0.151) | 39.9 | 0.100 | 0.1 | 0.00 | 0.00 | 1.00 |'
+    assert expected in text
+    assert '| 224x224 | 2 | CvT-13 (Hugging Face) | out of memory |  |  |  |  |  |  |' in text
+    assert '| backbone | infer | fp32 | CvT-13, global | 1.00 | 1.00 | 224x224, 448x448, 896x896 |' in text
+    assert '| backbone | infer | fp32 | Swin-T (mmdet) | 1.50 | 1.00 | 224x224, 448x448, 896x896 |' in text
+    assert 'GEMM peak, fp32, measured in this run: 1000.0 GFLOP/s' in text
+
+
+def test_share_of_peak_and_ratio(header: Header) -> None:
+    slow, fast = Result(make_job('swin-t')), Result(make_job('cvt-13-global'), macs=10**11)
+    slow.rounds, slow.peaks = [[2.0]], [4 * 10**9]
+    fast.rounds, fast.peaks = [[0.5]], [10**9]
+    text = benchmark_report.make_markdown([slow, fast], header)
+    assert '| CvT-13, global | 0.500 (0.500-0.500) | 4.00 | 1.000 | 100.0 | 0.80 | 0.25 | 0.25 |' in text
+
+
+def test_csv_has_every_run() -> None:
+    results = [*linear_results('swin-t', 1.0, 0.0), Result(make_job('hf-cvt-13'), failure='out of memory')]
+    rows = list(csv.DictReader(benchmark_report.make_csv(results).splitlines()))
+    assert len(rows) == 3 * 3 + 1
+    assert [row['seconds'] for row in rows[:3]] == ['1', '1', '3']
+    assert [(row['round'], row['run']) for row in rows[:3]] == [('0', '0'), ('0', '1'), ('1', '0')]
+    assert rows[-1]['failure'] == 'out of memory'
+    assert rows[-1]['seconds'] == ''
+
+
+def test_plots_skip_what_was_not_measured(tmp_path: Path) -> None:
+    failed = [Result(make_job('hf-cvt-13', work=work), failure='out of memory') for work in ('infer', 'train')]
+    benchmark_report.write_plots(tmp_path, [*linear_results('swin-t', 1e-6, 1.0), *failed])
+    assert [path.name for path in tmp_path.iterdir()] == ['backbone_infer_fp32.png']
+    assert (tmp_path / 'backbone_infer_fp32.png').read_bytes().startswith(PNG)
+
+
+def test_parse_size() -> None:
+    assert benchmark.parse_size('800x1333') == (800, 1333)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--sizes', '224'], "'224' is no size"),
+        (['--sizes', '16x224'], 'at least 32'),
+        (['--peers', 'swin'], 'did you mean swin-t'),
+        (['--models', 'retina'], '--models: retina is unknown'),
+        (['--batch', '0'], '--batch: must be above 0'),
+        (['--memory-limit', '-1'], '--memory-limit: must be above 0'),
+        (['--device', 'tpu'], 'must be cpu or cuda'),
+        (['--peers', 'resnet-50', '--reference', 'swin-t'], '--reference: swin-t must be among --peers'),
+    ],
+)
+def test_bad_arguments(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        benchmark.parse_args(arguments)
+
+
+def test_results_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / 'results.csv').touch()
+    with pytest.raises(InputError, match='holds results already'):
+        planned.make_folder(str(tmp_path))
+
+
+def test_plan_leaves_out_what_does_not_apply() -> None:
+    peers = ['cvt-13-global', 'cvt-13-global-deployed', 'cvt-13-global-cp', 'hf-cvt-13']
+    args = benchmark.parse_args(['--peers', *peers, '--sizes', '64x64', '--dtypes', 'fp32'])
+    jobs = {(job.peer, job.model, job.work): job for job in planned.plan(args)}
+    assert len(jobs) == 3 * 2 + 3 + 3 + 2
+    assert {model for peer, model, _ in jobs if peer == 'hf-cvt-13'} == {'backbone'}
+    assert {work for peer, _, work in jobs if peer == 'cvt-13-global-cp'} == {'train'}
+    assert jobs['cvt-13-global', 'upernet', 'train'].batch == 2
+    assert jobs['cvt-13-global', 'upernet', 'infer'].batch == 1
+    with pytest.raises(InputError, match='nothing is left'):
+        planned.plan(benchmark.parse_args(['--peers', 'hf-cvt-13', '--models', 'upernet']))
+
+
+def test_peers_take_turns() -> None:
+    results = [Result(make_job(peer, size)) for size in [(64, 64), (96, 96)] for peer in ('swin-t', 'resnet-50')]
+    order = [(r.job.size[0], r.job.peer) for r in planned.rounds(results, 2)]
+    assert order == [(side, peer) for side in (64, 96) for _ in range(2) for peer in ('swin-t', 'resnet-50')]
+
+
+def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'transformers', None)  # import fails as if it were not installed
+    answer = attempt(measure, benchmark_measure.as_arguments(make_job('hf-cvt-13')))
+    assert answer == dict(failure='not installed: transformers')
+
+
+@pytest.mark.parametrize('error', [MemoryError(), torch.cuda.OutOfMemoryError('CUDA'), RuntimeError('std::bad_alloc')])
+def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def build(*_: object) -> nn.Module:
+        raise error
+
+    monkeypatch.setattr(benchmark_peers, 'build', build)
+    assert attempt(measure, benchmark_measure.as_arguments(make_job())) == dict(failure='out of memory')
+
+
+@pytest.mark.parametrize(
+    ('code', 'failure'),
+    [
+        (f'import os; os.kill(os.getpid(), {signal.SIGKILL})', 'out of memory'),
+        ('raise SystemExit("no such thing")', 'failed: ended with status 1: no such thing'),
+    ],
+)
+def test_killed_process(code: str, failure: str) -> None:
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert read_answer(done) == dict(failure=failure)
+
+
+def test_answer_among_other_output() -> None:
+    done = subprocess.CompletedProcess([], 0, f'noise\n{benchmark_measure.MARK}{{"seconds": [1]}}\nmore noise\n', '')
+    assert read_answer(done) == dict(seconds=[1])
+
+
+@pytest.mark.skipif(not os.access('/proc/self/clear_refs', os.W_OK), reason='the kernel lets no process reset VmHWM')
+def test_peak_memory() -> None:
+    _gone = torch.ones(200 * 2**18)  # 200 MiB before the measurement do not count
+    del _gone
+    idle = benchmark_measure._start_memory('cpu')
+    _held = torch.ones(50 * 2**18)
+    assert benchmark_measure._peak_memory('cpu') - idle == pytest.approx(50 * 2**20, rel=0.2)
+
+
+def test_train_measures_gradients_of_every_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    monkeypatch.setattr(nn.Sequential, 'forward', lambda self, x: (self[0](x), self[1](self[0](x))))
+    monkeypatch.setattr(benchmark_peers, 'build', lambda *_: model)
+    answer = measure(**benchmark_measure.as_arguments(make_job(work='train')))
+    assert len(answer['seconds']) == 2
+    assert model.training
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize('name', ['cvt-13-global', 'swin-t'])
+@pytest.mark.parametrize('model', ['mask-rcnn', 'upernet'])
+def test_configs_fit_the_backbone(name: str, model: str) -> None:
+    peer = benchmark_peers.PEERS[name]
+    cfg = benchmark_peers.make_config(peer, model)
+    levels = list((cfg.model.neck if model == 'mask-rcnn' else cfg.model.decode_head).in_channels)
+    assert levels[:3] == list(peer.channels[:3])
+    assert len(levels) == 4 or (name, model) == ('cvt-13-global', 'mask-rcnn')
+
+
+@pytest.mark.slow
+def test_end_to_end(tmp_path: Path) -> None:
+    """One peer is measured, one has no package, and one has too little memory."""
+    fake = tmp_path / 'modules/transformers'
+    fake.mkdir(parents=True)
+    (fake / '__init__.py').write_text("raise ModuleNotFoundError('no transformers', name='transformers')\n")
+    out = tmp_path / 'out'
+    command = [sys.executable, str(TOOL), '--models', 'backbone', '--works', 'infer', '--dtypes', 'fp32']
+    command += ['--peers', 'cvt-13-w56-28-deployed', 'hf-cvt-13', '--sizes', '64x64', '3200x3200']
+    command += ['--rounds', '1', '--repeat', '2', '--threads', '1', '--memory-limit', '1.5', '-o', str(out)]
+    environment = os.environ | dict(PYTHONPATH=str(fake.parent))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '1 of 4 rows measured' in done.stdout
+
+    rows = list(csv.DictReader((out / 'results.csv').open()))
+    measured = [row for row in rows if row['seconds']]
+    assert [(row['peer'], row['height']) for row in measured] == [('cvt-13-w56-28-deployed', '64')] * 2
+    assert all(0 < float(row['seconds']) < 30 for row in measured)
+    assert all(0 <= int(row['peak_bytes']) < 2e8 for row in measured)
+    assert all(1e8 < int(row['macs']) < 2e9 for row in measured)
+    failures = {(row['peer'], row['height']): row['failure'] for row in rows if row['failure']}
+    assert failures == {('hf-cvt-13', side): 'not installed: transformers' for side in ('64', '3200')} | {
+        ('cvt-13-w56-28-deployed', '3200'): 'out of memory'
+    }
+    text = (out / 'results.md').read_text()
+    assert 'not installed: transformers' in text
+    assert 'GEMM peak, fp32' in text
+    assert (out / 'backbone_infer_fp32.png').read_bytes().startswith(PNG)
+    assert not list(out.glob('*.part'))

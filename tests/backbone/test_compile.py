@@ -1,0 +1,83 @@
+"""torch.compile without graph breaks, and bf16 through autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.testing import CompileCounter
+
+from cvt_backbone import CvT
+from helpers.tiny import NEEDS_ONE_GRAPH
+
+SIZES = [(64, 64), (96, 80), (75, 51), (128, 64), (65, 97), (80, 80), (112, 48), (100, 100), (59, 131), (48, 144)]
+# Multiples of 32, as mmdet pads. Larger than what PyTorch's convolution treats in another way (20,480 values).
+PADDED_SIZES = [
+    (320, 704),
+    (320, 512),
+    (384, 576),
+    (384, 704),
+    (448, 512),
+    (448, 640),
+    (512, 704),
+    (512, 576),
+    (576, 704),
+]
+PADDED_SIZES.append((576, 640))
+
+
+@NEEDS_ONE_GRAPH
+@pytest.mark.slow
+@pytest.mark.parametrize('deploy', [False, True])
+@pytest.mark.filterwarnings('ignore')
+def test_compile(build: Callable[..., CvT], deploy: bool) -> None:
+    """Global attention, ten sizes: one graph (``fullgraph`` raises at a break), at most two compilations."""
+    torch._dynamo.reset()
+    model = build().eval()
+    if deploy:
+        model.switch_to_deploy()
+    counter = CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    with torch.no_grad():
+        for size in SIZES:
+            image = torch.randn(1, 3, *size)
+            torch.testing.assert_close(compiled(image), model(image), rtol=1e-5, atol=1e-5)
+    assert counter.frame_count <= 2
+
+
+@NEEDS_ONE_GRAPH
+@pytest.mark.slow
+@pytest.mark.parametrize('deploy', [False, True])
+@pytest.mark.filterwarnings('ignore')
+def test_compile_windows(deploy: bool) -> None:
+    """With windows, ten sizes as mmdet pads them."""
+    torch._dynamo.reset()
+    model = CvT('cvt-nano', window_sizes=(32, 16, None)).eval()
+    if deploy:
+        model.switch_to_deploy()
+    counter = CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for size in PADDED_SIZES:
+            image = torch.randn(1, 3, *size)
+            torch.testing.assert_close(compiled(image), model(image), rtol=1e-5, atol=1e-5)
+    assert counter.frame_count <= 2
+
+
+@pytest.mark.parametrize('settings', [{}, {'window_sizes': (6, 4, None)}, {'out_type': 'cls_token'}])
+@pytest.mark.parametrize('deploy', [False, True])
+def test_bf16(build: Callable[..., CvT], image: Tensor, settings: dict[str, Any], deploy: bool) -> None:
+    model = build(**settings).eval()
+    if deploy:
+        model.switch_to_deploy()
+    with torch.no_grad():
+        expected = model(image)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = model(image)
+    for low, full in zip(found, expected, strict=True):
+        assert low.isfinite().all()
+        assert (low.float() - full).norm() / full.norm() < 2e-2
+        assert not torch.equal(low.float(), full)

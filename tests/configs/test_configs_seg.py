@@ -1,0 +1,194 @@
+"""Every config of a segmentor: what it promises, and that it trains and predicts."""
+
+import functools
+import json
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from helpers.tools import tool
+
+pytest.importorskip('mmseg')
+from mmseg.registry import DATASETS
+
+from cvt_backbone.analysis import trial
+from cvt_backbone.models import build_random
+from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, read_metafile, settings_of
+
+SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
+DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
+CAMVID = ROOT.parent / 'shared/data/camvid'
+SIZE = (96, 128)
+
+each_config = pytest.mark.parametrize('path', [*SEG, DIGITS], ids=lambda p: p.stem)
+each_seg_config = pytest.mark.parametrize('path', SEG, ids=lambda p: p.stem)
+
+
+def heads(path):
+    model = load(path).model
+    return [head for head in (model.decode_head, model.get('auxiliary_head')) if head]
+
+
+@each_config
+def test_maps_are_those_that_the_heads_expect(path):
+    model = on_meta(settings_of(path), 'mmseg')
+    side = 256
+    with torch.no_grad():
+        maps = model.extract_feat(torch.zeros(1, 3, side, side, device='meta'))
+    strides = [side // m.shape[-1] for m in maps]
+    channels = [m.shape[1] for m in maps]
+    assert strides == [4, 8, 16, 32][: len(maps)]
+    for head in heads(path):
+        index = head.get('in_index', list(range(len(maps))))
+        of_head = head.in_channels if isinstance(index, (list, tuple)) else [head.in_channels]
+        index = index if isinstance(index, (list, tuple)) else [index]
+        assert [channels[i] for i in index] == of_head
+        expected = head.get('feature_strides', head.get('strides'))
+        assert expected is None or expected == [strides[i] for i in index]
+
+
+@each_config
+def test_classes_and_sizes_are_those_of_the_data(path):
+    cfg = load(path)
+    init_default_scope('mmseg')
+    for split in ('train', 'val', 'test'):
+        settings = cfg[f'{split}_dataloader'].dataset
+        dataset = DATASETS.get(settings.type)
+        classes = settings.get('metainfo', dataset.METAINFO)['classes']
+        assert [head.num_classes for head in heads(path)] == [len(classes)] * len(heads(path))
+        assert len(settings.get('metainfo', dataset.METAINFO)['palette']) == len(classes)
+        starts_at_one = dataset.__name__ == 'ADE20KDataset'
+        loading = [t for t in settings.pipeline if t.type == 'LoadAnnotations']
+        assert [t.get('reduce_zero_label', False) for t in loading] == [starts_at_one]
+    if path == DIGITS:
+        assert not any(t.type == 'RandomFlip' for t in cfg.train_pipeline)
+        return
+    assert cfg.model.data_preprocessor.size == cfg.crop_size
+    crop = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'RandomCrop')
+    assert crop.crop_size == cfg.crop_size
+    gpus, images, thousands, height, width = re.search(r'_(\d)xb(\d)-(\d+)k_.*-(\d+)x(\d+)$', path.stem).groups()
+    assert (int(height), int(width)) == cfg.crop_size
+    assert int(images) == cfg.train_dataloader.batch_size
+    assert int(gpus) * int(images) == cfg.auto_scale_lr.base_batch_size
+    assert int(thousands) * 1000 == cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end
+    assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
+    assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval
+
+
+@each_config
+def test_optimiser_decays_no_norm_bias_or_cls_token(path):
+    model, settings = on_meta(settings_of(path), 'mmseg'), load(path).optim_wrapper
+    rates = parameter_rates(model, settings)
+    mask2former = 'mask2former' in path.stem
+    embeddings = ('query_embed.', 'query_feat.', 'level_embed.') if mask2former else ()
+    for name, p in model.named_parameters():
+        spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
+        lr = settings.optimizer.lr * (0.1 if mask2former and name.startswith('backbone.') else 1)
+        expected = (lr, 0 if spared else settings.optimizer.weight_decay)
+        assert rates[name] == pytest.approx(expected), name
+
+
+@each_seg_config
+def test_windows_except_in_the_global_variants(path):
+    expected = None if '-global_' in path.stem else (56, 28, None)
+    assert load(path).model.backbone.window_sizes == expected
+    assert load(path).model.backbone.get('init_cfg') is None, 'a config must work without a download'
+
+
+@pytest.mark.parametrize('family', sorted({p.parent for p in SEG}), ids=lambda p: p.name)
+def test_each_family_has_a_primitive_and_its_global_variant(family):
+    variants = [p for p in SEG if p.parent == family and '-global_' in p.stem]
+    assert len(variants) == 1
+    primitive_path = variants[0].with_name(variants[0].name.replace('-global', ''))
+    primitive = load(primitive_path).to_dict()
+    primitive['model']['backbone']['window_sizes'] = None
+    assert load(variants[0]).to_dict() == primitive
+    assert 'model.backbone.init_cfg.checkpoint=' in primitive_path.read_text()
+    for path in SEG:
+        if path.parent == family and path != primitive_path:
+            assert len(path.read_text().splitlines()) <= 15, path.name
+
+
+@pytest.mark.parametrize('family', sorted({p.parent for p in SEG}), ids=lambda p: p.name)
+def test_metafile_lists_each_config_once(family):
+    for path, metadata in read_metafile(family, SEG):
+        assert metadata['Iterations'] == load(path).train_cfg.max_iters
+        assert metadata['Training Data'].lower() in path.stem
+        assert metadata['Crop Size'] == str(tuple(load(path).crop_size))
+
+
+@functools.cache
+def step_and_predict(model_settings):
+    """The losses of one training step and the first of its predictions."""
+    torch.manual_seed(0)
+    cfg = Config(dict(model=json.loads(model_settings), default_scope='mmseg'))
+    model = build_random(cfg, SIZE)
+    batch = trial.random_batch(cfg, SIZE)
+    losses = trial.take_step(model, batch)
+    predictions = trial.predict(model, batch)
+    assert len(predictions) == len(batch['inputs'])
+    return {name: float(loss) for name, loss in losses.items()}, predictions[0]  # floats hold no graph
+
+
+def check_step_and_prediction(path):
+    losses, prediction = step_and_predict(settings_of(path))
+    assert losses['loss'] > 0
+    assert ('aux.loss_ce' in losses) == ('upernet' in path.stem)
+    logits = prediction.seg_logits.data
+    assert logits.shape == (load(path).model.decode_head.num_classes, *SIZE)
+    assert logits.isfinite().all()
+    assert torch.equal(prediction.pred_sem_seg.data[0], logits.argmax(0))
+
+
+def test_digits_config_trains_and_predicts():
+    check_step_and_prediction(DIGITS)
+
+
+@pytest.mark.slow
+@each_seg_config
+def test_config_trains_and_predicts(path):
+    check_step_and_prediction(path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CAMVID.is_dir(), reason=f'{CAMVID} is not there')
+def test_learns_from_real_images(tmp_path):
+    """Two images, ten iterations, evaluated by mIoU; resumed; tested."""
+    config = 'configs/seg/semantic_fpn/semantic-fpn_cvt-13_1xb8-20k_camvid-360x480.py'
+    options = [
+        f'data_root={CAMVID}',
+        'train_cfg.max_iters=10',
+        'train_cfg.val_interval=10',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.dataset.indices=2',
+        'train_dataloader.dataset.pipeline.3.crop_size=(96,128)',
+        'model.data_preprocessor.size=(96,128)',
+        'val_dataloader.dataset.indices=1',
+        'test_dataloader.dataset.indices=1',
+        'param_scheduler.0.start_factor=1.0',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=10',
+        'log_processor.window_size=1',
+        'randomness.seed=0',
+    ]
+    done = tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    logged = read_log(tmp_path)
+    losses = [entry['loss'] for entry in logged if 'loss' in entry]
+    assert len(losses) == 10
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert 0 <= logged[-1]['mIoU'] <= 100
+
+    done = tool(
+        'train.py', config, '--work-dir', tmp_path, '--resume', '--cfg-options', *options, 'train_cfg.max_iters=11'
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'resumed epoch: 0, iter: 10' in done.stdout
+    assert 'Iter(train) [11/11]' in done.stdout
+
+    done = tool('test.py', config, tmp_path / 'iter_10.pth', '--work-dir', tmp_path, '--cfg-options', *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r'mIoU: \d', done.stdout)

@@ -1,0 +1,273 @@
+"""tools/export.py: files that do in other runtimes what the model does, and what they say about themselves."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from cvt_backbone.cli import export, predict
+from cvt_backbone.configs import load_config
+from cvt_backbone.export.formats import METADATA_FILE, open_file, write_onnx, write_torch_export
+from cvt_backbone.export.parts import BinPool, Exported, make_exported
+from cvt_backbone.models import build
+from helpers.golden import fill
+from helpers.tool_parts import DETECTOR, ROOT, SEGMENTOR, make_classifier, make_model
+from helpers.tools import call, one_error
+
+NEEDS_EXPORT = pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_exporting'),
+    reason=f'files for images of any size (ONNX, torch.export) need PyTorch 2.7, this is {torch.__version__}',
+)
+# Odd ones, the smallest, less than a window, whole windows and remainders of one token.
+SIZES = [(64, 64), (96, 80), (75, 51), (128, 64), (65, 97), (16, 16), (17, 31), (100, 100), (59, 131), (48, 144)]
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    return make_classifier(tmp_path)
+
+
+def deviation(expected, found):
+    return max((a - b).abs().max().item() for a, b in zip(expected, found, strict=True))
+
+
+def backbone(build, deploy, **settings):
+    model = torch.nn.Module()
+    model.backbone = build(**settings)
+    cfg = Config(dict(model=dict(backbone=dict(arch='cvt-nano'))))
+    return make_exported(cfg, model, 'backbone', {}, deploy)
+
+
+def test_bin_pool_is_adaptive_average_pooling():
+    x = torch.randn(2, 3, 7, 10)
+    for bins in (1, 2, 3, 6):
+        torch.testing.assert_close(BinPool(bins)(x), torch.nn.functional.adaptive_avg_pool2d(x, bins))
+
+
+def test_torchscript_and_its_metadata(classifier, tmp_path, monkeypatch, capfd):
+    out = tmp_path / 'new/model.pt'
+    assert (
+        call(monkeypatch, export, *classifier, '--format', 'torchscript', '-o', out, '--size', 65, 97, '--deploy') == 0
+    )
+    assert 'classifier, torchscript, weights of the checkpoint; deviates by' in capfd.readouterr().out
+    assert os.listdir(out.parent) == ['model.pt'], 'nothing but the file'
+    files = {METADATA_FILE: ''}
+    module = torch.jit.load(out, _extra_files=files)
+    assert json.loads(files[METADATA_FILE]) == {
+        'producer': f'cvt_backbone {export_version()}',
+        'part': 'classifier',
+        'arch': {'embed_dims': [8, 16, 32], 'depths': [1, 1, 2], 'num_heads': [1, 2, 4]},
+        'deployed': True,
+        'sizes': {'min': 16, 'in_channels': 3, 'channels': [32], 'strides': [16], 'windows': [24, 6, 4]},
+        'normalisation': {'mean': [120, 115, 100], 'std': [60, 59, 58], 'to_rgb': True, 'size_divisor': 1},
+        'classes': ['class 0', 'class 1', 'class 2'],
+        'palette': None,
+        'image_shape': [1, 3, 65, 97],
+    }
+    cfg = load_config(str(classifier[0]))
+    model = build(cfg).eval()
+    model.load_state_dict(torch.load(classifier[1], weights_only=True)['state_dict'])
+    image = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        torch.testing.assert_close(module(image), model(image, mode='tensor'), rtol=1e-4, atol=1e-4)
+
+
+def export_version():
+    from cvt_backbone import __version__
+
+    return __version__
+
+
+def test_without_checkpoint_the_weights_are_the_initial_ones(tmp_path, monkeypatch, capfd):
+    out = tmp_path / 'model.pt'
+    args = (SEGMENTOR, '--format', 'torchscript', '-o', out, '--size', 64, 64, '--part', 'backbone')
+    assert call(monkeypatch, export, *args) == 0
+    assert 'backbone, torchscript, initial weights, as no checkpoint was given' in capfd.readouterr().out
+    assert [tuple(m.shape) for m in torch.jit.load(out)(torch.randn(1, 3, 64, 64))] == [
+        (1, 32, 16, 16),
+        (1, 64, 8, 8),
+        (1, 128, 4, 4),
+    ]
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+@pytest.mark.parametrize('deploy', [False, True], ids=['training', 'deployed'])
+@pytest.mark.parametrize('windows', [None, (8, 6, None)], ids=['global', 'windows'])
+def test_onnx_backbone(build, windows, deploy, tmp_path):
+    """Ten sizes, batches of one and three, from one file."""
+    pytest.importorskip('onnxscript')
+    exported = backbone(build, deploy, window_sizes=windows)
+    write_onnx(exported, tmp_path / 'x.onnx')
+    run = open_file('onnx', tmp_path / 'x.onnx')
+    (image,) = run.session.get_inputs()
+    assert (image.name, image.shape) == ('image', ['batch', 3, 'height', 'width'])
+    assert [output.name for output in run.session.get_outputs()] == ['map0', 'map1', 'map2']
+    worst = 0
+    for size in SIZES:
+        for batch in (1, 3):
+            x = torch.randn(batch, 3, *size)
+            worst = max(worst, deviation(exported.module(x), run(x)))
+    assert worst < 1e-4
+    assert run.metadata['deployed'] is deploy
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+@pytest.mark.parametrize('windows', [None, (8, 6, None)], ids=['global', 'windows'])
+def test_torch_export_backbone(build, windows, tmp_path):
+    exported = backbone(build, False, window_sizes=windows)
+    write_torch_export(exported, tmp_path / 'x.pt2')
+    files = {METADATA_FILE: ''}
+    torch.export.load(tmp_path / 'x.pt2', extra_files=files)
+    assert json.loads(files[METADATA_FILE])['part'] == 'backbone'
+    run = open_file('torch-export', tmp_path / 'x.pt2')
+    for size in SIZES:
+        if min(size) > 18:  # below, the last map has one token a side, which PyTorch's convolution makes a guard of
+            for batch in (1, 3):
+                x = torch.randn(batch, 3, *size)
+                assert deviation(exported.module(x), run(x)) < 1e-4
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+@pytest.mark.parametrize('settings', [
+    {'arch': {'proj_method': ('avg', 'avg', 'avg')}, 'window_sizes': (24, 6, None), 'num_extra_levels': 1},
+    {'arch': {'pos_embed': (True, True, True)}, 'out_norm_cfg': dict(type='LN')},
+], ids=['avg', 'positions'])  # fmt: skip
+def test_onnx_other_parts(build, settings, tmp_path):
+    pytest.importorskip('onnxscript')
+    exported = backbone(build, False, **settings)
+    write_onnx(exported, tmp_path / 'x.onnx')
+    run = open_file('onnx', tmp_path / 'x.onnx')
+    for size in SIZES:
+        x = torch.randn(2, 3, *size)
+        assert deviation(exported.module(x), run(x)) < 1e-4
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+def test_classifier_in_onnx_and_its_prediction(classifier, tmp_path, monkeypatch, capfd):
+    pytest.importorskip('onnxscript')
+    out = tmp_path / 'x.onnx'
+    assert call(monkeypatch, export, *classifier, '--format', 'onnx', '-o', out) == 0
+    cfg = load_config(str(classifier[0]))
+    model = build(cfg).eval()
+    model.load_state_dict(torch.load(classifier[1], weights_only=True)['state_dict'])
+    run = open_file('onnx', out)
+    for size in SIZES:
+        x = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            assert deviation([model(x, mode='tensor')], run(x)) < 1e-4
+    assert run.metadata['classes'] == ['class 0', 'class 1', 'class 2']
+    assert run.metadata['normalisation']['mean'] == [120, 115, 100]
+
+    rng = np.random.default_rng(0)
+    (tmp_path / 'images').mkdir()
+    for i, size in enumerate([(72, 96, 3), (51, 33, 3)]):
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(tmp_path / f'images/{i}.png')
+    results = []
+    for weights in (classifier[1], out):
+        args = (classifier[0], weights, tmp_path / 'images', '-o', tmp_path / 'out', '--device', 'cpu')
+        assert call(monkeypatch, predict, *args) == 0
+        results.append([json.loads((tmp_path / f'out/raw/{i}.json').read_text()) for i in (0, 1)])
+    for torch_result, onnx_result in zip(*results, strict=True):
+        assert onnx_result.pop('scores') == pytest.approx(torch_result.pop('scores'), abs=1e-5)
+        assert onnx_result == torch_result
+
+    Image.new('RGB', (8, 8)).save(tmp_path / 'images/tiny.png')
+    args = (classifier[0], out, tmp_path / 'images', '-o', tmp_path / 'out', '--device', 'cpu')
+    assert call(monkeypatch, predict, *args) == 2
+    assert 'the model needs images of at least 16x16 pixels, got (8, 8)' in capfd.readouterr().err
+    assert call(monkeypatch, predict, SEGMENTOR, *args[1:]) == 2
+    assert 'holds a classifier, and this config needs a segmentor' in one_error(capfd)
+    (tmp_path / 'other.py').write_text(classifier[0].read_text().replace('depths=(1, 1, 2)', 'depths=(1, 1, 1)'))
+    assert call(monkeypatch, predict, tmp_path / 'other.py', *args[1:]) == 2
+    assert 'is of arch' in one_error(capfd)
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+def test_segmentor_in_onnx_and_its_prediction(tmp_path, monkeypatch):
+    pytest.importorskip('onnxscript')
+    checkpoint, out = tmp_path / 'segmentor.pth', tmp_path / 'x.onnx'
+    _, model = make_model(SEGMENTOR, checkpoint)
+    assert call(monkeypatch, export, SEGMENTOR, checkpoint, '--format', 'onnx', '-o', out) == 0
+    run = open_file('onnx', out)
+    for size in SIZES:
+        x = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            expected = model.encode_decode(x, [dict(img_shape=x.shape[2:])])
+        assert expected.shape[2:] == x.shape[2:]
+        assert deviation([expected], run(x)) < 1e-4
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (72, 97, 3), dtype=np.uint8)).save(tmp_path / 'a.png')
+    slide = ('--cfg-options', *(f'model.test_cfg.{s}' for s in ('mode=slide', 'crop_size=(96,96)', 'stride=(64,64)')))
+    for options in ((), slide):
+        maps = []
+        for weights in (checkpoint, out):
+            args = (SEGMENTOR, weights, tmp_path / 'a.png', '-o', tmp_path / 'out', '--device', 'cpu', *options)
+            assert call(monkeypatch, predict, *args) == 0
+            maps.append(np.asarray(Image.open(tmp_path / 'out/raw/a.png')))
+        assert len(np.unique(maps[0])) > 1
+        assert (maps[0] != maps[1]).mean() < 1e-3
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+def test_upernet_of_any_size(tmp_path):
+    """Its pyramid pooling is an operation that exporters know for fixed sizes only."""
+    pytest.importorskip('onnxscript')
+    options = {
+        'model.backbone.window_sizes': (8, 6, None),
+        'model.decode_head.in_channels': [8, 16, 32, 32],
+        'model.decode_head.channels': 16,
+        'model.decode_head.num_classes': 5,
+    }
+    cfg = load_config(str(ROOT / 'configs/seg/upernet/upernet_cvt-13_8xb2-160k_ade20k-512x512.py'), options)
+    cfg.model.backbone.arch = dict(embed_dims=(8, 16, 32), depths=(1, 1, 1), num_heads=(1, 2, 4))
+    cfg.model.auxiliary_head = None
+    model = fill(build(cfg)).eval()
+    sizes = [(64, 64), (75, 51), (65, 97), (128, 144)]
+    images = [torch.randn(1, 3, *size) for size in sizes]
+    with torch.no_grad():
+        expected = [model.encode_decode(x, [dict(img_shape=x.shape[2:])]) for x in images]
+    exported: Exported = make_exported(cfg, model, 'segmentor', {}, True)
+    write_onnx(exported, tmp_path / 'x.onnx')
+    run = open_file('onnx', tmp_path / 'x.onnx')
+    assert max(deviation([y], run(x)) for x, y in zip(images, expected, strict=True)) < 1e-4
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+def test_features_joined_to_the_heads_of_mmdet(tmp_path):
+    """The example of docs/export.md, as it stands there, gives the detections of the whole model."""
+    pytest.importorskip('onnxscript')
+    from mmdet.apis import inference_detector, init_detector
+
+    checkpoint, out = tmp_path / 'detector.pth', tmp_path / 'features.onnx'
+    make_model(DETECTOR, checkpoint)
+    command = [sys.executable, ROOT / 'tools/export.py', DETECTOR, checkpoint, '--format', 'onnx', '-o', out]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (72, 97, 3), dtype=np.uint8)).save(tmp_path / 'image.jpg')
+
+    text = (ROOT / 'docs/export.md').read_text()
+    example = text.split('```python\n')[1].split('```')[0]
+    names = {'CONFIG': str(DETECTOR), 'CHECKPOINT': str(checkpoint), 'FEATURES': str(out)}
+    scope = {**names, 'IMAGE': str(tmp_path / 'image.jpg')}
+    exec(compile(example, 'docs/export.md', 'exec'), scope)
+    found = scope['result'].pred_instances
+    model = init_detector(str(DETECTOR), str(checkpoint), device='cpu')
+    expected = inference_detector(model, str(tmp_path / 'image.jpg')).pred_instances
+    assert len(expected) == len(found) > 0
+    torch.testing.assert_close(found.bboxes, expected.bboxes, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    assert torch.equal(found.labels, expected.labels)

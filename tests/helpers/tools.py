@@ -1,0 +1,34 @@
+"""Calls of the tools as a user makes them."""
+
+import os
+import subprocess
+import sys
+
+from cvt_backbone.cli import run
+from helpers import ROOT
+
+DEMO = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
+
+
+def tool(name, *args, cwd=ROOT):
+    """Run a tool as a user does."""
+    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / name), *map(str, args)], cwd=cwd, env=env, capture_output=True, text=True
+    )
+
+
+def call(monkeypatch, command, *args):
+    """Run a module of cvt_backbone.cli inside this process; returns its exit status."""
+    monkeypatch.setattr(sys, 'argv', [command.__name__, *map(str, args)])
+    try:
+        run(command.main)
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def one_error(capfd):
+    """The only line about an error."""
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if 'error' in line.lower()]
+    return line

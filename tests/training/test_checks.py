@@ -1,0 +1,212 @@
+"""Class folders that do not fit, broken images, other models' checkpoints, and an lr of another batch size."""
+
+import logging
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cvt_backbone.configs import load_config
+from cvt_backbone.errors import InputError
+from cvt_backbone.training import checks
+from cvt_backbone.training import image_loading as loading
+from cvt_backbone.training.checks import check_data
+from helpers import ROOT
+from helpers.tools import tool
+
+pytest.importorskip('mmpretrain')
+
+IMAGENET = 'configs/cls/cvt-13_8xb256_in1k.py'
+DIGITS = 'configs/cls/cvt-nano_1xb64_digits.py'
+CLASSES = ('cat', 'dog')
+
+
+def make_folders(root, train=CLASSES, val=CLASSES, images=2, size=(40, 50)):
+    """A data set of random images."""
+    rng = np.random.default_rng(0)
+    for split, classes in (('train', train), ('val', val)):
+        for name in classes:
+            (root / split / name).mkdir(parents=True)
+            for i in range(images):
+                pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f'{i}.jpg')
+    return root
+
+
+def classifier(root, num_classes=2, config=DIGITS):
+    options = {'data_root': str(root), 'model.head.num_classes': num_classes}
+    return load_config(str(ROOT / config), options)
+
+
+def imagenet(root, num_classes=2):
+    return classifier(root, num_classes, IMAGENET)
+
+
+def check(cfg, *splits):
+    check_data(cfg, *splits)
+    checks.check_classes(cfg, *splits)
+
+
+def refused(match, cfg):
+    with pytest.raises(InputError, match=match):
+        check(cfg, 'train', 'val')
+
+
+def test_folders_that_fit(tmp_path):
+    check(classifier(make_folders(tmp_path)), 'train', 'val', 'test')
+
+
+def test_folder_without_a_split(tmp_path):
+    make_folders(tmp_path, val=())
+    refused(r'data_root: .* has no folder val, which the val data .* folders are: train', classifier(tmp_path))
+    refused(r'has no folder val', imagenet(tmp_path))
+
+
+def test_one_class(tmp_path):
+    make_folders(tmp_path, train=CLASSES[:1], val=CLASSES[:1])
+    for cfg in (imagenet(tmp_path, 1), classifier(tmp_path, 1)):
+        refused(r'train has 1 class folder\(s\), and the train data need at least two', cfg)
+
+
+def test_classes_and_head_differ(tmp_path):
+    make_folders(tmp_path)
+    refused(r'train has 2 class folders, but .*num_classes is 1000; .*num_classes=2', imagenet(tmp_path, 1000))
+    refused(r'train has 2 class folders, but .*num_classes is 10', classifier(tmp_path, 10))
+
+
+def test_splits_of_different_classes(tmp_path):
+    make_folders(tmp_path, val=('cat', 'fox'))
+    refused(r'class dog is in only one of .*train and .*val', classifier(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('labels', 'message'),
+    [
+        ('0 1 2', 'has the label 2, .* numbers from 0 to 1'),
+        ('0 1 cat', 'has the label cat, .* numbers from 0 to 1'),
+        ('0 0', r'has 1 class\(es\), and the train data need at least two'),
+    ],
+)
+def test_labels_of_a_file(tmp_path, labels, message):
+    make_folders(tmp_path)
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/train.txt').write_text(''.join(f'cat/0.jpg {label}\n' for label in labels.split()))
+    refused(f'ann_file: .*train.txt {message}', imagenet(tmp_path))
+    (tmp_path / 'meta/train.txt').write_text('cat/0.jpg 0\ndog/0.jpg 1\n')
+    check(imagenet(tmp_path), 'train', 'val')
+
+
+def test_detectors_have_no_class_folders():
+    checks.check_classes(load_config(str(ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py')), 'train')
+
+
+def broken(path, how):
+    content = path.read_bytes()
+    path.write_bytes(b'no image' if how == 'garbage' else content[: len(content) // 2])
+
+
+@pytest.mark.parametrize('how', ['garbage', 'truncated'])
+@pytest.mark.parametrize('is_error', [False, True])
+def test_broken_image_is_named_and_left_out_or_an_error(tmp_path, how, is_error, monkeypatch):
+    from mmengine.registry import init_default_scope
+    from mmpretrain.registry import DATASETS
+
+    make_folders(tmp_path, images=4, size=(300, 300))
+    bad = tmp_path / 'train/dog/2.jpg'
+    broken(bad, how)
+    cfg = classifier(tmp_path, config=IMAGENET)
+    init_default_scope('mmpretrain')
+    settings = {**cfg.train_dataloader.dataset, 'type': 'CustomDataset', 'data_prefix': 'train'}
+    del settings['split']
+    if is_error:
+        settings['pipeline'][0].ignore_empty = False
+    dataset = DATASETS.build(settings)
+    (index,) = [i for i in range(len(dataset)) if dataset.get_data_info(i)['img_path'] == str(bad)]
+    if is_error:
+        with pytest.raises(OSError, match=rf'cannot read the image {bad} .*; repair or remove it'):
+            dataset[index]
+        return
+    said = []
+    monkeypatch.setattr(loading, 'print_log', lambda message, **_: said.append(message))
+    assert dataset[index]['inputs'].shape == (3, 224, 224)
+    assert said
+    assert all(re.fullmatch(rf'cannot read the image {bad} \(.*\); another one takes its place', m) for m in said)
+    with pytest.raises(OSError, match='cannot read the image'):  # the figure of fewer images would not be that of all
+        DATASETS.build({**settings, 'pipeline': cfg.val_dataloader.dataset.pipeline})[index]
+
+
+def runner(world_size):
+    return SimpleNamespace(world_size=world_size, logger=logging.getLogger('runner of the test'))
+
+
+def test_lr_of_another_batch_size(caplog):
+    cfg = load_config(str(ROOT / IMAGENET))
+    checks.warn_of_lr(runner(8), cfg)
+    assert not caplog.text
+    checks.warn_of_lr(runner(2), cfg)
+    assert '2 process(es) x 256 images = 512' in caplog.text
+    assert '0.002 x 512 / 2048 = 0.0005' in caplog.text
+    assert 'give --auto-scale-lr or --cfg-options optim_wrapper.optimizer.lr=0.0005' in caplog.text
+    caplog.clear()
+    cfg.optim_wrapper.accumulative_counts = 4
+    checks.warn_of_lr(runner(2), cfg)
+    assert not caplog.text
+    checks.warn_of_lr(runner(1), cfg)
+    assert '1 process(es) x 256 images x 4 accumulated = 1024' in caplog.text
+    assert 'give --cfg-options optim_wrapper.optimizer.lr=0.001' in caplog.text
+    caplog.clear()
+    cfg.auto_scale_lr.enable = True
+    checks.warn_of_lr(runner(1), cfg)
+    cfg.auto_scale_lr = None
+    checks.warn_of_lr(runner(1), cfg)
+    assert not caplog.text
+
+
+def test_checkpoint_of_another_model():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    state = {f'module.{name}': tensor for name, tensor in model.state_dict().items() if not name.endswith('_tracked')}
+    hook, where = checks.SameModel('--resume: a.pth', 'do something else'), SimpleNamespace(model=model)
+    hook.after_load_checkpoint(where, {'state_dict': state})
+    for changed, message in (
+        ({**state, 'module.0.weight': torch.zeros(3, 4)}, r'0\.weight has shape \(3, 4\) there and \(3, 2\)'),
+        ({**state, 'head.weight': torch.zeros(3)}, 'head.weight is not part of the model; do something else'),
+        ({}, r'0\.weight is missing \(and 5 more such\)'),
+    ):
+        with pytest.raises(InputError, match=f'--resume: a.pth is of another model than the config: {message}'):
+            hook.after_load_checkpoint(where, {'state_dict': changed})
+
+
+SMALL = (
+    'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+    'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False', 'model.head.num_classes=2',
+    'model.data_preprocessor.num_classes=2', 'train_cfg.max_iters=4', 'train_cfg.val_interval=4',
+    'default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1',
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_run_goes_on_past_a_broken_image_and_refuses_another_arch(tmp_path):
+    root = make_folders(tmp_path / 'data', size=(64, 64))
+    broken(root / 'train/cat/1.jpg', 'garbage')
+    loading = 'train_dataloader.dataset.pipeline.0.type=LoadImageOrName'
+    more = ('--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={root}', *SMALL, loading)
+    result = tool('train.py', DIGITS, *more, 'train_dataloader.dataset.pipeline.0.ignore_empty=True')
+    assert result.returncode == 0, result.stderr[-3000:]
+    logs = result.stdout + result.stderr
+    assert re.search(r'WARNING - cannot read the image .*train/cat/1\.jpg', logs), 'the images are drawn over and over'
+    assert 'lr 0.002 is meant for 64 images per step' in logs
+    assert (tmp_path / 'run/iter_4.pth').is_file()
+
+    result = tool('train.py', DIGITS, *more)
+    assert result.returncode == 1
+    assert 'cannot read the image' in result.stderr
+
+    other = ('train_cfg.max_iters=6', 'model.backbone.arch=cvt-13', 'model.head.in_channels=384')
+    result = tool('train.py', DIGITS, '--resume', *more, *other)
+    assert result.returncode == 2, result.stderr[-3000:]
+    (message,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert '--resume: the checkpoint of the work dir is of another model than the config' in message
+    assert re.search(r'stage0\.\S+ has shape \(32, .*\) there and \(64, ', message)
