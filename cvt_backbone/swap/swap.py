@@ -45,6 +45,7 @@ def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None
 
     Raises:
         SwapError: It cannot be done; the message names the component and the reason.
+        InputError: The config is malformed.
         ValueError: ``arch``, ``optim`` or an option is out of range.
         TypeError: ``arch`` or an option is of the wrong type.
     """

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from cvt_backbone import ZOO
 from cvt_backbone.analysis import flops as get_flops
+from cvt_backbone.cli import flops as flops_command
 from cvt_backbone.cli.common import run
 from cvt_backbone.errors import InputError
 from helpers import ROOT
@@ -127,7 +128,7 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
     pytest.importorskip('mmdet')
     config = str(CONFIGS / 'demo' / 'retinanet_cvt-nano_fpn_digits.py')
     monkeypatch.setattr(sys, 'argv', ['get_flops.py', config, '--shape', '64', '96'])
-    run(get_flops.main)
+    run(flops_command.main)
     printed = capsys.readouterr().out
     assert 'one image of 64x96' in printed
     assert '| backbone.stage2 | ' in printed

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cvt_backbone.checkpoints import CheckpointError, read, write
+from cvt_backbone.checkpoints import CheckpointError, read
 from helpers.foreign import Classifier, to_passl, write_pdparams, write_torch
 
 
@@ -136,32 +136,6 @@ def test_flipped_bit_of_a_torch_file(tmp_path, state):
     flip_bit(path, state['head.weight'])
     assert not torch.load(path, weights_only=True)['head.weight'].equal(state['head.weight'])
     with pytest.raises(CheckpointError, match=r'is damaged: the content of \S+/data/\d+ does not have its checksum'):
-        read(path)
-
-
-@pytest.mark.parametrize('to', ['backbone', 'huggingface'])
-def test_flipped_bit_of_our_safetensors(tmp_path, to):
-    arch = {'embed_dims': (8, 8, 8), 'depths': (1, 2, 3), 'num_heads': (1, 1, 1)}
-    state = Classifier(arch).official()
-    path = tmp_path / ('folder' if to == 'huggingface' else 'w.safetensors')
-    write(read(write_torch(tmp_path / 'w.pth', state), arch), path, to)
-    read(path, arch)
-    flip_bit(path / 'model.safetensors' if path.is_dir() else path, state['norm.weight'])
-    with pytest.raises(CheckpointError, match='its tensors do not have the checksum they were written with'):
-        read(path, arch)
-
-
-@pytest.mark.skipif(
-    not hasattr(torch.serialization, 'set_crc32_options'), reason='files without checksums need PyTorch 2.6'
-)
-@pytest.mark.parametrize('text', [b'cvt_backbone.checksum', b'crc32:'])
-def test_flipped_bits_of_a_checksum_and_of_a_value(tmp_path, state, text):
-    path = tmp_path / 'w.safetensors'
-    write(read(write_torch(tmp_path / 'w.pth', state)), path, 'backbone')
-    data = path.read_bytes()
-    path.write_bytes(data.replace(text, bytes([text[0] ^ 1]) + text[1:]))
-    flip_bit(path, state['norm.weight'])
-    with pytest.raises(CheckpointError, match='its tensors do not have the checksum they were written with'):
         read(path)
 
 

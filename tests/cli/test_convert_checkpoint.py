@@ -9,6 +9,7 @@ import torch
 
 from cvt_backbone.checkpoints import read
 from cvt_backbone.cli import convert as convert_checkpoint
+from cvt_backbone.cli import run
 from helpers.foreign import Classifier, to_passl, write_pdparams, write_torch
 from helpers.tiny import TINY
 
@@ -29,7 +30,7 @@ def convert(monkeypatch, capsys):
         monkeypatch.setattr('warnings.showwarning', lambda *args, **kwargs: None)
         status = 0
         try:
-            convert_checkpoint.run(convert_checkpoint.main)
+            run(convert_checkpoint.main)
         except SystemExit as stop:
             status = stop.code
         out = capsys.readouterr()
@@ -70,12 +71,14 @@ def test_verify_every_pair(convert, tmp_path, source, to):
     assert ('trained with QuickGELU' in out) == (source == 'huggingface')
 
 
-def test_verify_takes_a_wrong_file_away(convert, nano, tmp_path, monkeypatch):
+def test_verify_keeps_the_old_file_if_the_new_one_is_wrong(convert, nano, tmp_path, monkeypatch):
     monkeypatch.setattr(convert_checkpoint, 'largest_difference', lambda *args: (0.5, 'logits'))
-    status, out = convert(nano, tmp_path / 'o.pth', '--to', 'official', '--verify')
+    (tmp_path / 'o.pth').write_text('precious')
+    before = sorted(tmp_path.iterdir())
+    status, out = convert(nano, tmp_path / 'o.pth', '--to', 'official', '--verify', '--force')
     assert status == 2
     assert 'differ by 5.0e-01' in out
-    assert not (tmp_path / 'o.pth').exists()
+    assert (tmp_path / 'o.pth').read_text() == 'precious' and sorted(tmp_path.iterdir()) == before
 
 
 def test_dry_run_writes_nothing(convert, nano, tmp_path):

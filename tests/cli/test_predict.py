@@ -16,7 +16,9 @@ from PIL import Image
 
 from cvt_backbone.cli import predict
 from cvt_backbone.configs import load_config
+from cvt_backbone.inference import predictors
 from helpers.tool_parts import DETECTOR, SEGMENTOR
+from helpers.tools import call
 
 CLASSIFIER = """
 default_scope = 'mmpretrain'
@@ -70,7 +72,7 @@ def images(tmp_path):
     return folder
 
 
-def call(monkeypatch, *args):
+def predict_on(monkeypatch, *args):
     """Run the tool inside this process; returns its exit status."""
     return call(monkeypatch, predict, *args, '--device', 'cpu')
 
@@ -84,7 +86,7 @@ def test_detector(checkpoints, images, tmp_path, monkeypatch):
     from pycocotools import mask as mask_utils
 
     out = tmp_path / 'out'
-    assert call(monkeypatch, *checkpoints['mmdet'], images, '-o', out, '--score-thr', '0') == 0
+    assert predict_on(monkeypatch, *checkpoints['mmdet'], images, '-o', out, '--score-thr', '0') == 0
     assert files(out) == ['pictures/a.jpg', 'pictures/more/b.jpg', 'raw/a.json', 'raw/more/b.json']
     result = json.loads((out / 'raw/a.json').read_text())
     model = init_detector(Config.fromfile(DETECTOR), str(checkpoints['mmdet'][1]), device='cpu')
@@ -107,7 +109,7 @@ def test_panoptic_segments():
 
     ids = torch.tensor([[[1, 1, 2001], [3, 3, 2001]]])  # classes 0 to 2; 3 is void; 2001 the third instance of class 1
     sample = type('Sample', (dict,), {'__getattr__': dict.__getitem__})(pred_panoptic_seg=PixelData(sem_seg=ids))
-    result = predict._detections(sample, ('x', 'y', 'z'), (2, 3))
+    result = predictors._detections(sample, ('x', 'y', 'z'), (2, 3))
     assert [segment['label'] for segment in result['segments']] == [1, 1]
     areas = [mask_utils.area(segment['mask']) for segment in result['segments']]
     assert areas == [2, 2]
@@ -118,7 +120,7 @@ def test_segmentor(checkpoints, images, tmp_path, monkeypatch):
     from mmseg.apis import inference_model, init_model
 
     out = tmp_path / 'out'
-    assert call(monkeypatch, *checkpoints['mmseg'], images / 'a.jpg', '-o', out) == 0
+    assert predict_on(monkeypatch, *checkpoints['mmseg'], images / 'a.jpg', '-o', out) == 0
     assert files(out) == ['pictures/a.jpg', 'raw/a.png']
     labels = np.asarray(Image.open(out / 'raw/a.png'))
     model = init_model(Config.fromfile(SEGMENTOR), str(checkpoints['mmseg'][1]), device='cpu')
@@ -131,7 +133,7 @@ def test_segmentor(checkpoints, images, tmp_path, monkeypatch):
 
 def test_classifier(checkpoints, images, tmp_path, monkeypatch):
     out = tmp_path / 'out'
-    assert call(monkeypatch, *checkpoints['mmpretrain'], images, '-o', out) == 0
+    assert predict_on(monkeypatch, *checkpoints['mmpretrain'], images, '-o', out) == 0
     assert files(out) == ['pictures/a.jpg', 'pictures/more/b.jpg', 'raw/a.json', 'raw/more/b.json']
     result = json.loads((out / 'raw/more/b.json').read_text())
     assert sum(result['scores']) == pytest.approx(1, abs=1e-5)
@@ -141,7 +143,7 @@ def test_classifier(checkpoints, images, tmp_path, monkeypatch):
 
 def test_checkpoint_of_another_model_is_refused(checkpoints, images, tmp_path, monkeypatch, capfd):
     out = tmp_path / 'out'
-    assert call(monkeypatch, DETECTOR, checkpoints['mmseg'][1], images, '-o', out) == 2
+    assert predict_on(monkeypatch, DETECTOR, checkpoints['mmseg'][1], images, '-o', out) == 2
     (message,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
     assert 'is not of the model of this config' in message
     assert message.count(';') == 10, 'ten differences, then how many more there are'
@@ -151,7 +153,7 @@ def test_checkpoint_of_another_model_is_refused(checkpoints, images, tmp_path, m
 
 def test_checkpoint_of_another_arch_is_refused(checkpoints, images, tmp_path, monkeypatch, capfd):
     options = ['--cfg-options', 'model.backbone.arch=cvt-13', 'model.neck.in_channels=[64,192,384]']
-    assert call(monkeypatch, *checkpoints['mmseg'], images, '-o', tmp_path / 'out', *options) == 2
+    assert predict_on(monkeypatch, *checkpoints['mmseg'], images, '-o', tmp_path / 'out', *options) == 2
     message = capfd.readouterr().err
     assert 'stage0.patch_embed.proj.weight has shape (32, 3, 7, 7), not (64, 3, 7, 7)' in message
     assert files(tmp_path / 'out') == []
@@ -161,7 +163,7 @@ def test_checkpoint_of_another_arch_is_refused(checkpoints, images, tmp_path, mo
 def test_unusable_checkpoint(content, images, tmp_path, monkeypatch, capfd):
     path = tmp_path / 'x.pth'
     torch.save({'weight': torch.ones(1)}, path) if content is None else path.write_bytes(content)
-    assert call(monkeypatch, SEGMENTOR, path, images, '-o', tmp_path / 'out') == 2
+    assert predict_on(monkeypatch, SEGMENTOR, path, images, '-o', tmp_path / 'out') == 2
     expected = 'cannot be read as a checkpoint' if content else 'lacks state_dict or meta.dataset_meta'
     assert expected in capfd.readouterr().err
 
@@ -171,7 +173,7 @@ def test_corrupt_images_among_good_ones(checkpoints, images, tmp_path, monkeypat
     (images / 'short.jpg').write_bytes((images / 'a.jpg').read_bytes()[:1500])
     Image.new('RGB', (8, 8)).save(images / 'tiny.png')
     out = tmp_path / 'out'
-    assert call(monkeypatch, *checkpoints['mmseg'], images, '-o', out) == 2
+    assert predict_on(monkeypatch, *checkpoints['mmseg'], images, '-o', out) == 2
     error = capfd.readouterr().err
     assert 'broken.png: not a readable image' in error
     assert 'short.jpg: not a readable image' in error
@@ -183,17 +185,17 @@ def test_corrupt_images_among_good_ones(checkpoints, images, tmp_path, monkeypat
 def test_no_images(checkpoints, images, tmp_path, monkeypatch, capfd):
     (tmp_path / 'empty').mkdir()
     for source, message in {'empty': 'holds no image', 'nowhere': 'does not exist'}.items():
-        assert call(monkeypatch, *checkpoints['mmseg'], tmp_path / source, '-o', tmp_path / 'out') == 2
+        assert predict_on(monkeypatch, *checkpoints['mmseg'], tmp_path / source, '-o', tmp_path / 'out') == 2
         assert f'error: images: {tmp_path / source} {message}' in capfd.readouterr().err
     Image.new('RGB', (32, 32)).save(images / 'a.png')
-    assert call(monkeypatch, *checkpoints['mmseg'], images, '-o', tmp_path / 'out') == 2
+    assert predict_on(monkeypatch, *checkpoints['mmseg'], images, '-o', tmp_path / 'out') == 2
     assert 'a.png would overwrite; rename one' in capfd.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 
 def test_output_that_cannot_be_made(checkpoints, images, tmp_path, monkeypatch, capfd):
     (tmp_path / 'file').touch()
-    assert call(monkeypatch, *checkpoints['mmseg'], images, '-o', tmp_path / 'file/out') == 2
+    assert predict_on(monkeypatch, *checkpoints['mmseg'], images, '-o', tmp_path / 'file/out') == 2
     assert 'error: --out: cannot write into' in capfd.readouterr().err
 
 
@@ -208,7 +210,7 @@ def test_full_disk_leaves_nothing_half_written(checkpoints, images, tmp_path, mo
 
     monkeypatch.setattr(Path, 'write_bytes', fill)
     out = tmp_path / 'out'
-    assert call(monkeypatch, *checkpoints['mmseg'], images, '-o', out) == 2
+    assert predict_on(monkeypatch, *checkpoints['mmseg'], images, '-o', out) == 2
     assert 'cannot write the results of more/b' in (error := capfd.readouterr().err)
     assert 'No space left on device' in error
     assert files(out) == ['pictures/a.jpg', 'raw/a.png']
@@ -217,5 +219,5 @@ def test_full_disk_leaves_nothing_half_written(checkpoints, images, tmp_path, mo
 def test_scope_that_is_not_installed(checkpoints, images, tmp_path, monkeypatch, capfd):
     config = tmp_path / 'config.py'
     config.write_text("default_scope = 'mmpose'\nmodel = dict()\n")
-    assert call(monkeypatch, config, checkpoints['mmseg'][1], images, '-o', tmp_path / 'out') == 2
+    assert predict_on(monkeypatch, config, checkpoints['mmseg'][1], images, '-o', tmp_path / 'out') == 2
     assert "default_scope must be one of mmdet, mmseg, mmpretrain, got 'mmpose'" in capfd.readouterr().err

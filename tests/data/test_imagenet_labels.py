@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from cvt_backbone import CvT
-from cvt_backbone.data import imagenet_labels
+from cvt_backbone.cli import imagenet_labels, test as test_command
 from helpers.foreign import Classifier, write_torch
 from helpers import ROOT
 from helpers.tools import tool
@@ -29,15 +29,6 @@ from mmpretrain.structures import DataSample
 DOC = (ROOT / 'docs/classification.md').read_text()
 AT_224 = 'configs/cls/cvt-13_8xb256_in1k.py'
 AT_384 = 'configs/cls/cvt-13_8xb256_in21k-pre_ft-in1k-384px.py'
-
-
-@pytest.fixture
-def test_tool():
-    """tools/test.py; its name is that of a package of Python's."""
-    spec = importlib.util.spec_from_file_location('test_tool', ROOT / 'tools/test.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_image(path, size=(300, 420), seed=0):
@@ -148,7 +139,7 @@ def test_v2_of_other_folders(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / 'v2.txt').exists()
 
 
-def test_real_counts_any_of_the_labels(tmp_path, monkeypatch, capsys, test_tool):
+def test_real_counts_any_of_the_labels(tmp_path, monkeypatch, capsys):
     root = tmp_path / 'imagenet'
     sets = [[1, 2], [], [3], [0, 4]]
     (tmp_path / 'real.json').write_text(json.dumps(sets))
@@ -157,7 +148,7 @@ def test_real_counts_any_of_the_labels(tmp_path, monkeypatch, capsys, test_tool)
     out = tmp_path / 'real_labels.json'
     assert '3 of 4 images have labels' in call(monkeypatch, capsys, 'real', tmp_path / 'real.json', root / 'val', out)
     cfg = load_config(str(ROOT / AT_224), {'data_root': str(root)})
-    test_tool.score_by_real(cfg, str(out))
+    test_command.score_by_real(cfg, str(out))
     check_data(cfg, 'test')
     init_default_scope('mmpretrain')
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -181,9 +172,9 @@ def test_real_of_other_images(sets, message, tmp_path, monkeypatch, capsys):
         call(monkeypatch, capsys, 'real', tmp_path / 'real.json', tmp_path / 'val', tmp_path / 'out.json')
 
 
-def test_real_is_for_classifiers(test_tool):
+def test_real_is_for_classifiers():
     detector = load_config(str(ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'))
     with pytest.raises(InputError, match='--real: is for classifiers'):
-        test_tool.score_by_real(detector, 'x')
+        test_command.score_by_real(detector, 'x')
     with pytest.raises(InputError, match=r'--real: no\.json does not exist'):
-        test_tool.score_by_real(load_config(str(ROOT / AT_224)), 'no.json')
+        test_command.score_by_real(load_config(str(ROOT / AT_224)), 'no.json')

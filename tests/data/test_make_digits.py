@@ -289,6 +289,6 @@ def test_interrupted_run_leaves_nothing(
         raise error
 
     monkeypatch.setattr(tool, 'write_classes', interrupt)
-    with pytest.raises((KeyboardInterrupt, OSError)):
+    with pytest.raises((KeyboardInterrupt, InputError)):
         tool.make_digits(tmp_path / 'digits', **ARGUMENTS)
     assert not list(tmp_path.iterdir())

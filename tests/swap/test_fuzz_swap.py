@@ -1,4 +1,4 @@
-"""swap_backbone on random configs: maps of the same strides and fitted channels, or SwapError; never anything else."""
+"""swap_backbone on random configs: maps of the same strides and fitted channels, or InputError; never anything else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from cvt_backbone import swap_backbone
-from cvt_backbone.swap import SwapError, measure, probe
+from cvt_backbone.errors import InputError
+from cvt_backbone.swap import measure, probe
 from helpers.fuzzing import fuzz, junk
 
 ARCHS = {  # strides of the stages -> arch dict
@@ -142,7 +143,7 @@ def check(config: dict, cvt: tuple[int, ...], right: bool) -> None:
         warnings.simplefilter('ignore')
         try:
             new = swap_backbone(cfg, arch)
-        except SwapError as error:
+        except InputError as error:
             assert not right, error
             check_message(error)
             event('refused')
@@ -155,7 +156,7 @@ def check(config: dict, cvt: tuple[int, ...], right: bool) -> None:
     event('swapped')
 
 
-def check_message(error: SwapError) -> None:
+def check_message(error: InputError) -> None:
     """It begins with the component's place in the config."""
     assert re.match(r'[a-z]\w*([.\[]\w+\]?)*: \S', str(error)), str(error)
 
@@ -212,7 +213,7 @@ def test_configs_with_junk(data: st.DataObject) -> None:
         warnings.simplefilter('ignore')
         try:
             new = swap_backbone(cfg, ARCHS[cvt])
-        except SwapError as error:
+        except InputError as error:
             check_message(error)
             event('refused')
             return
@@ -234,4 +235,4 @@ def test_arguments_with_junk(data: st.DataObject) -> None:
         warnings.simplefilter('ignore')
         with pytest.raises((ValueError, TypeError)) as error:
             swap_backbone(cfg, **{'arch': 'cvt-nano', name: value})
-    assert name in str(error.value) or isinstance(error.value, SwapError)
+    assert name in str(error.value) or isinstance(error.value, InputError)

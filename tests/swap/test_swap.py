@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from cvt_backbone import swap_backbone
+from cvt_backbone.errors import InputError
 from cvt_backbone.swap import SwapError, measure
 from cvt_backbone.swap.plan import Consumer, make_plan
 from cvt_backbone.swap.probe import Level
@@ -250,7 +251,7 @@ def test_detector_inside_a_model() -> None:
     cfg = Config({'default_scope': 'mmdet', 'model': {'type': 'SoftTeacher', 'detector': inner}})
     assert swap_backbone(cfg, ARCH).model.detector.neck.in_channels == [8, 16, 24, 24]
     cfg.model.reid = {'backbone': resnet()}
-    with pytest.raises(SwapError, match=r'backbones at model.detector and model.reid'):
+    with pytest.raises(InputError, match=r'backbones at model.detector and model.reid'):
         swap_backbone(cfg, ARCH)
 
 

@@ -8,7 +8,8 @@ import pytest
 from mmengine.config import Config
 
 from cvt_backbone import swap_backbone
-from cvt_backbone.swap import SwapError, measure
+from cvt_backbone.errors import InputError
+from cvt_backbone.swap import measure
 
 ARCH = {'embed_dims': (8, 16, 24), 'depths': (1, 1, 1), 'num_heads': (1, 2, 4)}
 HEAD = {'type': 'FCNHead', 'in_channels': 64, 'in_index': 3, 'channels': 8, 'num_classes': 3}
@@ -61,7 +62,7 @@ MALFORMED = {
 @pytest.mark.parametrize('name', MALFORMED)
 def test_malformed(name: str) -> None:
     make, message = MALFORMED[name]
-    with pytest.raises(SwapError, match=message):
+    with pytest.raises(InputError, match=message):
         swap_backbone(make(), ARCH)
 
 

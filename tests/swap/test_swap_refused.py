@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from cvt_backbone import swap_backbone
-from cvt_backbone.swap import SwapError
+from cvt_backbone.errors import InputError
 from cvt_backbone.swap.plan import Consumer, make_plan
 from cvt_backbone.swap.probe import Level
 from helpers.swap_configs import ARCH, detector, fpn, resnet, segmentor
@@ -67,7 +67,7 @@ REFUSED = {
 @pytest.mark.parametrize('name', REFUSED)
 def test_refused(name: str) -> None:
     make, message = REFUSED[name]
-    with pytest.raises(SwapError, match=message):
+    with pytest.raises(InputError, match=message):
         swap_backbone(make(), ARCH)
 
 
@@ -91,5 +91,5 @@ def test_options_are_those_of_cvt() -> None:
     ],
 )
 def test_strides_that_cvt_has_not(strides: tuple[int, ...], message: str) -> None:
-    with pytest.raises(SwapError, match=message):
+    with pytest.raises(InputError, match=message):
         make_plan(ARCH, [Level(8, s) for s in strides], [Consumer('neck', tuple(range(len(strides))))])

@@ -105,7 +105,7 @@ def test_frozen_stages_are_left_out_and_the_groups_are_logged(monkeypatch):
     model = nn.Module()
     model.backbone = CvT('cvt-nano', frozen_stages=1)
     printed = []
-    monkeypatch.setattr('cvt_backbone.layer_decay.print_log', lambda message, **_: printed.append(message))
+    monkeypatch.setattr('cvt_backbone.training.layer_decay.print_log', lambda message, **_: printed.append(message))
     wrapper = build_optim_wrapper(model, optim_wrapper())
     groups = wrapper.optimizer.param_groups
     trained = [p for p in model.parameters() if p.requires_grad]
