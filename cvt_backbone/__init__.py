@@ -19,6 +19,7 @@ from .backbone import CvT
 from .configs import config_path, get_config
 from .swap import swap_backbone
 from .training import LayerDecayOptimWrapperConstructor
+from .window_sizes import spread_global
 
 __all__ = [
     'ZOO',
@@ -28,5 +29,6 @@ __all__ = [
     '__version__',
     'config_path',
     'get_config',
+    'spread_global',
     'swap_backbone',
 ]

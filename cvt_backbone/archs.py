@@ -74,7 +74,11 @@ class Arch:
     @property
     def pos_grids(self) -> tuple[int, ...]:
         """Side in tokens of each stage's position embedding: 56, 28 and 14 for the official patches."""
-        side, grids = PRETRAIN_SIZE, []
+        return self.token_grids(PRETRAIN_SIZE)
+
+    def token_grids(self, side: int) -> tuple[int, ...]:
+        """Side in tokens of the map that each stage's embedding makes of a square image, given its side in pixels."""
+        grids = []
         for stage in range(self.num_stages):
             side += 2 * self.patch_paddings[stage] - self.patch_sizes[stage]
             side = max(side // self.patch_strides[stage] + 1, 1)
@@ -157,7 +161,7 @@ def get_arch(arch: str | Mapping | Arch) -> Arch:
             )
     _check_values(settings)
     for key in PER_BLOCK:
-        settings[key] = tuple(_merge_alike(value) for value in settings[key])
+        settings[key] = tuple(merge_alike(value) for value in settings[key])
     return Arch(**settings)
 
 
@@ -169,13 +173,14 @@ def _as_tuple(key: str, value: object) -> tuple:
     return tuple(value)
 
 
-def _is_per_block(value: object) -> bool:
+def is_per_block(value: object) -> bool:
+    """Whether an entry of a setting is a sequence of one value per block."""
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _merge_alike(value: object) -> object:
+def merge_alike(value: object) -> object:
     """One value for a stage whose blocks are alike, else a tuple: equal architectures compare equal."""
-    if not _is_per_block(value):
+    if not is_per_block(value):
         return value
     return value[0] if len(set(value)) == 1 else tuple(value)
 
@@ -217,7 +222,7 @@ def _check_values(settings: dict[str, tuple]) -> None:
             fail(ValueError, name, ratio, 'large enough for one hidden channel')
     for key in PER_BLOCK:
         for stage, (value, depth) in enumerate(zip(settings[key], settings['depths'], strict=True)):
-            if _is_per_block(value) and len(value) != depth:
+            if is_per_block(value) and len(value) != depth:
                 rule = f'one value or one for each of the {depth} block(s) of the stage'
                 fail(ValueError, f'{key}[{stage}]', value, rule)
     for name, stage, method in _entries(settings, 'proj_method'):
@@ -232,7 +237,7 @@ def _check_values(settings: dict[str, tuple]) -> None:
 def _entries(settings: dict[str, tuple], key: str) -> Iterator[tuple[str, int, Any]]:
     """Name for messages, stage and value of each entry; block by block where it is given so."""
     for stage, value in enumerate(settings[key]):
-        if key in PER_BLOCK and _is_per_block(value):
+        if key in PER_BLOCK and is_per_block(value):
             yield from ((f'{key}[{stage}][{block}]', stage, one) for block, one in enumerate(value))
         else:
             yield f'{key}[{stage}]', stage, value

@@ -7,7 +7,7 @@ from numbers import Real
 
 from torch import Tensor
 
-from .archs import Arch
+from .archs import Arch, is_per_block
 
 MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token; no less for any other
 OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
@@ -96,38 +96,49 @@ def check_with_cp(with_cp: object, num_stages: int) -> tuple[bool, ...]:
     return tuple(stage in with_cp for stage in range(num_stages))
 
 
-def check_windows(window_sizes: object, arch: Arch) -> tuple[int | None, ...]:
-    """Side of the attention window of each stage, None for global attention."""
+def check_windows(window_sizes: object, arch: Arch) -> tuple[tuple[int | None, ...], ...]:
+    """Side of the attention window of each block of each stage, None for global attention."""
     if window_sizes is None:
-        return (None,) * arch.num_stages
+        return tuple((None,) * depth for depth in arch.depths)
     if isinstance(window_sizes, str) or not isinstance(window_sizes, Sequence):
         raise TypeError(f'window_sizes must be None or a sequence with one entry per stage, got {window_sizes!r}')
     if len(window_sizes) != arch.num_stages:
         raise ValueError(
             f'window_sizes must have one entry for each of the {arch.num_stages} stages, got {tuple(window_sizes)}'
         )
-    for stage, window in enumerate(window_sizes):
-        if window is None:
-            continue
-        check_int(f'window_sizes[{stage}]', window, 1)
-        if arch.stride_q[stage] != 1:
-            raise ValueError(
-                f'window_sizes[{stage}] must be None: the stage has stride_q={arch.stride_q[stage]}, and windows need '
-                f'a query for each token'
-            )
-        if arch.proj_method[stage] == 'linear':
-            continue
-        if any(window % stride for stride in arch.per_block('stride_kv', stage)):
-            raise ValueError(
-                f'window_sizes[{stage}] must be a multiple of stride_kv={arch.stride_kv[stage]} in every block of the '
-                f'stage, got {window}'
-            )
-        if 2 * arch.padding_kv[stage] != arch.kernel_qkv[stage] - 1:
-            raise ValueError(
-                f'window_sizes[{stage}] needs keys centred on queries: padding_kv must be (kernel_qkv - 1) / 2, got '
-                f'padding_kv={arch.padding_kv[stage]} and kernel_qkv={arch.kernel_qkv[stage]}'
-            )
-    return tuple(window_sizes)
+    return tuple(_check_stage_windows(stage, entry, arch) for stage, entry in enumerate(window_sizes))
+
+
+def _check_stage_windows(stage: int, entry: object, arch: Arch) -> tuple[int | None, ...]:
+    name, depth = f'window_sizes[{stage}]', arch.depths[stage]
+    per_block = is_per_block(entry)
+    if per_block and len(entry) != depth:
+        raise ValueError(
+            f'{name} must be one value or one for each of the {depth} block(s) of the stage, got {tuple(entry)}'
+        )
+    windows = tuple(entry) if per_block else (entry,) * depth
+    for block, (window, stride) in enumerate(zip(windows, arch.per_block('stride_kv', stage), strict=True)):
+        if window is not None:
+            _check_window(f'{name}[{block}]' if per_block else name, window, stage, block, stride, arch)
+    return windows
+
+
+def _check_window(name: str, window: object, stage: int, block: int, stride_kv: int, arch: Arch) -> None:
+    check_int(name, window, 1)
+    if arch.stride_q[stage] != 1:
+        raise ValueError(
+            f'{name} must be None: the stage has stride_q={arch.stride_q[stage]}, and windows need a query for each '
+            f'token'
+        )
+    if arch.proj_method[stage] == 'linear':
+        return
+    if window % stride_kv:
+        raise ValueError(f'{name} must be a multiple of stride_kv={stride_kv}, that of block {block}, got {window}')
+    if 2 * arch.padding_kv[stage] != arch.kernel_qkv[stage] - 1:
+        raise ValueError(
+            f'{name} needs keys centred on queries: padding_kv must be (kernel_qkv - 1) / 2, got '
+            f'padding_kv={arch.padding_kv[stage]} and kernel_qkv={arch.kernel_qkv[stage]}'
+        )
 
 
 def least_image_side(arch: Arch, num_stages: int) -> int:

@@ -45,8 +45,9 @@ class CvT(BaseModule):
             ``avg_featmap``: the last element is the mean over the normed tokens of the last stage's map. ``raw``:
             token sequences as they leave the stage, the cls token first where the stage has one.
         num_extra_levels: Further levels of half the size each, max-pooled from the last stage's map (no parameters).
-        window_sizes: Per stage, the side in tokens of the windows inside which tokens attend, or None for global
-            attention. None: global in every stage.
+        window_sizes: Per stage: side of the attention window in tokens, None for global, or a tuple of these, one per
+            block, as :func:`cvt_backbone.spread_global` makes it. None: global in every stage. Windows as large as the
+            maps of pretraining, (56, 28, 14) for 224 pixels and (96, 48, 24) for 384, equal global attention there.
         out_norm_cfg: A norm for each output map, named ``norm0``, ``norm1``, ... by stage; None for none.
         drop_rate: Dropout of tokens, MLPs and attention outputs.
         attn_drop_rate: Dropout of attention weights. Above 0 most devices fall back to attention that stores its
@@ -87,7 +88,7 @@ class CvT(BaseModule):
         out_indices: Sequence[int] = (0, 1, 2),
         out_type: str = 'featmap',
         num_extra_levels: int = 0,
-        window_sizes: Sequence[int | None] | None = None,
+        window_sizes: Sequence[int | Sequence[int | None] | None] | None = None,
         out_norm_cfg: Mapping | None = None,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
@@ -134,7 +135,11 @@ class CvT(BaseModule):
         self._freeze_stages()
 
     def _build_stages(
-        self, drop_path: tuple[float, ...], windows: tuple[int | None, ...], with_cp: tuple[bool, ...], **common: Any
+        self,
+        drop_path: tuple[float, ...],
+        windows: tuple[tuple[int | None, ...], ...],
+        with_cp: tuple[bool, ...],
+        **common: Any,
     ) -> None:
         arch, channels = self.arch, self.in_channels
         for i in range(self.num_stages):
@@ -149,6 +154,7 @@ class CvT(BaseModule):
                 pos_grid=arch.pos_grids[i] if arch.pos_embed[i] else None,
                 mlp_ratios=arch.per_block('mlp_ratios', i),
                 strides_kv=arch.per_block('stride_kv', i),
+                window_sizes=windows[i],
                 num_heads=arch.num_heads[i],
                 qkv_bias=arch.qkv_bias[i],
                 proj_method=arch.proj_method[i],
@@ -156,7 +162,6 @@ class CvT(BaseModule):
                 padding_q=arch.padding_q[i],
                 padding_kv=arch.padding_kv[i],
                 stride_q=arch.stride_q[i],
-                window_size=windows[i],
                 with_cp=with_cp[i],
                 **common,
             )

@@ -10,6 +10,7 @@ from mmengine.model import PretrainedInit
 from torch import nn
 
 from ..errors import CheckpointError
+from .published import note_small_windows
 from .read import read
 from .shapes import shapes_of
 
@@ -26,6 +27,8 @@ def is_pretrained(init_cfg: dict[str, Any]) -> bool:
 
 def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:
     """Load a checkpoint of any format into a CvT.
+
+    Windows smaller than what a published checkpoint was trained with are a warning in the log.
 
     Args:
         model: A CvT.
@@ -56,5 +59,7 @@ def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:
         logger='current',
         level=logging.INFO,
     )
+    if note := note_small_windows(model, path):
+        print_log(note, logger='current', level=logging.WARNING)
     if checkpoint.format == 'huggingface':
         print_log(HUGGINGFACE_NOTE, logger='current', level=logging.INFO)

@@ -122,7 +122,7 @@ def capture(exported: Exported) -> torch.export.ExportedProgram:
         InputError: A part of the model ties the graph to one size.
     """
     backbone = exported.backbone
-    windows = [stage.blocks[0].attn.window_size or 1 for stage in backbone.stages]
+    windows = [window or 1 for stage in backbone.stages for window in stage.window_sizes]
     # More than one window everywhere: PyTorch takes a one in the example for a constant. Nothing is computed with it.
     side = 2 * max(windows) * max(backbone.out_strides) + 64
     example = torch.zeros(2, backbone.in_channels, side, side + 64)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from ..archs import merge_alike
 from ..backbone import CvT
 from ..errors import InputError
 from ..version import __version__
@@ -231,7 +232,7 @@ def _describe(cfg: Config, backbone: CvT, part: str, meta: Mapping[str, Any], de
             'in_channels': backbone.in_channels,
             'channels': list(backbone.out_channels),
             'strides': list(backbone.out_strides),
-            'windows': [stage.blocks[0].attn.window_size for stage in backbone.stages],
+            'windows': [merge_alike(stage.window_sizes) for stage in backbone.stages],
         },
         'normalisation': {
             'mean': preprocessor.get('mean'),

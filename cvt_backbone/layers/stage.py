@@ -25,6 +25,7 @@ class CvTStage(nn.Module):
         drop_paths: Stochastic depth of each block; one block per entry.
         mlp_ratios: Hidden width of each block's MLP over ``embed_dims``.
         strides_kv: Stride of each block's key and value projections.
+        window_sizes: Side of each block's attention window in tokens; None attends over the whole map.
         cls_token: Whether the stage carries a cls token.
         pos_grid: Side of the grid of a learned position embedding; None for no such embedding.
         drop: Dropout rate of the tokens, the MLPs and the attention outputs.
@@ -43,6 +44,7 @@ class CvTStage(nn.Module):
         drop_paths: Sequence[float],
         mlp_ratios: Sequence[float],
         strides_kv: Sequence[int],
+        window_sizes: Sequence[int | None],
         cls_token: bool = False,
         pos_grid: int | None = None,
         with_cp: bool = False,
@@ -56,10 +58,24 @@ class CvTStage(nn.Module):
         # (1, H, W, C), as the map it is added to
         self.pos_embed = nn.Parameter(torch.zeros(1, pos_grid, pos_grid, embed_dims)) if pos_grid else None
         self.pos_drop = nn.Dropout(drop)
+        per_block = zip(drop_paths, mlp_ratios, strides_kv, window_sizes, strict=True)
         self.blocks = nn.ModuleList(
-            CvTBlock(embed_dims, drop=drop, drop_path=drop_path, mlp_ratio=mlp_ratio, stride_kv=stride_kv, **block)
-            for drop_path, mlp_ratio, stride_kv in zip(drop_paths, mlp_ratios, strides_kv, strict=True)
+            CvTBlock(
+                embed_dims,
+                drop=drop,
+                drop_path=drop_path,
+                mlp_ratio=mlp_ratio,
+                stride_kv=stride_kv,
+                window_size=window_size,
+                **block,
+            )
+            for drop_path, mlp_ratio, stride_kv, window_size in per_block
         )
+
+    @property
+    def window_sizes(self) -> tuple[int | None, ...]:
+        """Side of each block's attention window in tokens, None for global attention."""
+        return tuple(block.attn.window_size for block in self.blocks)
 
     def forward(self, x: Tensor, return_cls: bool = False) -> tuple[Tensor, Tensor | None]:
         """Run the stage.

@@ -10,7 +10,7 @@ from mmengine import MODELS
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 
-from cvt_backbone import ZOO
+from cvt_backbone import ZOO, spread_global
 from cvt_backbone.analysis import flops as get_flops
 from cvt_backbone.cli import flops as flops_command
 from cvt_backbone.cli.common import run
@@ -74,6 +74,26 @@ def test_attention_by_hand() -> None:
     ]
     queries, channels = 112 * 112, 64
     assert macs[0] - macs[1] == 2 * queries * channels * (56 * 56 - 28 * 28)
+
+
+# 1e9 MACs of the backbone at 800x1333: the last stage global, in windows, and in windows but for four blocks.
+WINDOWED = {
+    'cvt-13': ((56, 28, 14), (128.9, 96.5, 109.5)),
+    'cvt-21': ((56, 28, 14), (203.8, 151.9, 164.9)),
+    'cvt-w24': ((96, 48, 24), (1552, 1393, 1425)),
+}
+
+
+@pytest.mark.parametrize('n', [None, 0, 4], ids=['global', 'windowed', '4 global'])
+@pytest.mark.parametrize('arch', WINDOWED)
+def test_windows_of_the_last_stage(arch: str, n: int | None) -> None:
+    (*windows, last), expected = WINDOWED[arch]
+    windows.append(None if n is None else spread_global(ZOO[arch].depths[2], last, n))
+    cfg = classifier(arch, window_sizes=windows)
+    cfg.model.backbone |= dict(out_indices=(0, 1, 2), out_type='featmap')
+    del cfg.model['head']
+    (row,) = (row for row in get_flops.count(cfg, (800, 1333)) if row.name == 'backbone')
+    assert row.macs / 1e9 == pytest.approx(expected[[None, 0, 4].index(n)], abs=1 if arch == 'cvt-w24' else 0.05)
 
 
 BACKBONES = {

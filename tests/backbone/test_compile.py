@@ -50,12 +50,12 @@ def test_compile(build: Callable[..., CvT], deploy: bool) -> None:
 
 @NEEDS_ONE_GRAPH
 @pytest.mark.slow
-@pytest.mark.parametrize('deploy', [False, True])
+@pytest.mark.parametrize(('deploy', 'windows'), [(False, None), (True, None), (True, (14, None))])
 @pytest.mark.filterwarnings('ignore')
-def test_compile_windows(deploy: bool) -> None:
-    """With windows, ten sizes as mmdet pads them."""
+def test_compile_windows(deploy: bool, windows: tuple | None) -> None:
+    """With windows, in the last stage of one of its two blocks, ten sizes as mmdet pads them."""
     torch._dynamo.reset()
-    model = CvT('cvt-nano', window_sizes=(32, 16, None)).eval()
+    model = CvT('cvt-nano', window_sizes=(32, 16, windows)).eval()
     if deploy:
         model.switch_to_deploy()
     counter = CompileCounter()

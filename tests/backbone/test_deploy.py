@@ -26,6 +26,7 @@ from helpers import ROOT
 SETTINGS: dict[str, dict[str, Any]] = {
     'plain': {},
     'windows': {'window_sizes': (6, 4, None)},
+    'windows per block': {'window_sizes': (6, 4, (2, None))},
     'dropout': {'drop_rate': 0.2, 'attn_drop_rate': 0.2, 'drop_path_rate': 0.4},
     'with_cp': {'with_cp': (0, 2)},
     'cls token': {'out_type': 'cls_token'},

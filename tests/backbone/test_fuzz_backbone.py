@@ -91,9 +91,10 @@ def settings_of(draw: st.DrawFn, arch: dict, changes: int) -> dict:
     indices = draw(st.permutations(range(stages)))[: draw(st.integers(1, stages))]
     windows = []
     for stage in range(stages):
-        unit = math.lcm(*per_block(full['stride_kv'][stage], full['depths'][stage]))
-        fits = full['stride_q'][stage] == 1
-        windows.append(draw(st.sampled_from([None, unit, 2 * unit, 6 * unit, 7])) if fits else None)
+        strides = per_block(full['stride_kv'][stage], full['depths'][stage])
+        unit, fits = math.lcm(*strides), full['stride_q'][stage] == 1
+        each = [draw(st.sampled_from([None, stride, 3 * stride])) if fits else None for stride in strides]
+        windows.append(draw(st.sampled_from([None, unit, 2 * unit, 6 * unit, 7, each])) if fits else each)
     settings = {
         'in_channels': draw(st.integers(1, 4)),
         'out_indices': indices,
@@ -122,8 +123,9 @@ def count_pairs(arch: dict, settings: dict, size: tuple[int, int]) -> int:
     if None in axes:
         return 0
     pairs = 0
-    for window, *blocks in zip(windows, *axes, strict=False):
-        for (height, keys_high), (width, keys_wide) in zip(*blocks, strict=True):
+    for entry, *blocks in zip(windows, *axes, strict=False):
+        of_blocks = per_block(entry, len(blocks[0]))
+        for window, (height, keys_high), (width, keys_wide) in zip(of_blocks, *blocks, strict=True):
             keys = keys_high * keys_wide
             pairs += height * width * (keys if window is None else min(keys, (window + 2) ** 2))
     return pairs

@@ -68,6 +68,7 @@ CP_SETTINGS = {
     'drop path': {'drop_path_rate': (0.3, 0.3, 0.5)},
     'dropout': {'drop_rate': 0.2, 'attn_drop_rate': 0.2},
     'windows': {'window_sizes': (4, 4, None)},
+    'windows per block': {'window_sizes': (4, 4, (2, None)), 'drop_path_rate': 0.5},
     'cls token': {'out_type': 'cls_token', 'drop_path_rate': 0.5},
     'frozen': {'frozen_stages': 0},
     'norm eval': {'norm_eval': True},

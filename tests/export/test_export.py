@@ -13,7 +13,15 @@ from PIL import Image
 
 from cvt_backbone.cli import export, predict
 from cvt_backbone.configs import load_config
-from cvt_backbone.export.formats import METADATA_FILE, open_file, write_onnx, write_torch_export
+from cvt_backbone.errors import InputError
+from cvt_backbone.export.formats import (
+    METADATA_FILE,
+    capture,
+    open_file,
+    write_onnx,
+    write_torch_export,
+    write_torchscript,
+)
 from cvt_backbone.export.parts import BinPool, Exported, make_exported
 from cvt_backbone.models import build
 from helpers.golden import fill
@@ -26,6 +34,7 @@ NEEDS_EXPORT = pytest.mark.skipif(
 )
 # Odd ones, the smallest, less than a window, whole windows and remainders of one token.
 SIZES = [(64, 64), (96, 80), (75, 51), (128, 64), (65, 97), (16, 16), (17, 31), (100, 100), (59, 131), (48, 144)]
+WINDOWS = [None, (8, 6, None), (8, 6, (None, 4))]
 
 
 @pytest.fixture
@@ -78,6 +87,36 @@ def test_torchscript_and_its_metadata(classifier, tmp_path, monkeypatch, capfd):
         torch.testing.assert_close(module(image), model(image, mode='tensor'), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ('windows', 'said'),
+    [(None, [None] * 3), ((8, (6,), (4, 4)), [8, 6, 4]), ((8, 6, (None, 4)), [8, 6, [None, 4]])],
+)
+def test_metadata_of_windows_per_block(build, windows, said, tmp_path):
+    """One value per stage, and a list for a stage whose blocks differ; the traced graph does what the module does."""
+    exported = backbone(build, True, window_sizes=windows)
+    write_torchscript(exported, tmp_path / 'x.pt', [75, 51])
+    files = {METADATA_FILE: ''}
+    module = torch.jit.load(tmp_path / 'x.pt', _extra_files=files)
+    assert json.loads(files[METADATA_FILE])['sizes']['windows'] == said
+    x = torch.randn(1, 3, 75, 51)
+    assert deviation(exported.module(x), module(x)) < 1e-5
+
+
+@NEEDS_EXPORT
+def test_the_example_has_more_than_one_window_of_every_block(build, monkeypatch):
+    """The largest window need not be that of the first block."""
+    sides = []
+
+    def export_for_nothing(module, args, **_):
+        sides.append(args[0].shape[2:])
+        raise RuntimeError('enough')
+
+    monkeypatch.setattr(torch.export, 'export', export_for_nothing)
+    with pytest.raises(InputError, match='enough'):
+        capture(backbone(build, False, window_sizes=(8, 6, (None, 24))))
+    assert min(sides[0]) // 16 >= 2 * 24
+
+
 def export_version():
     from cvt_backbone import __version__
 
@@ -99,7 +138,7 @@ def test_without_checkpoint_the_weights_are_the_initial_ones(tmp_path, monkeypat
 @NEEDS_EXPORT
 @pytest.mark.slow
 @pytest.mark.parametrize('deploy', [False, True], ids=['training', 'deployed'])
-@pytest.mark.parametrize('windows', [None, (8, 6, None)], ids=['global', 'windows'])
+@pytest.mark.parametrize('windows', WINDOWS, ids=str)
 def test_onnx_backbone(build, windows, deploy, tmp_path):
     """Ten sizes, batches of one and three, from one file."""
     pytest.importorskip('onnxscript')
@@ -120,7 +159,7 @@ def test_onnx_backbone(build, windows, deploy, tmp_path):
 
 @NEEDS_EXPORT
 @pytest.mark.slow
-@pytest.mark.parametrize('windows', [None, (8, 6, None)], ids=['global', 'windows'])
+@pytest.mark.parametrize('windows', WINDOWS, ids=str)
 def test_torch_export_backbone(build, windows, tmp_path):
     exported = backbone(build, False, window_sizes=windows)
     write_torch_export(exported, tmp_path / 'x.pt2')

@@ -116,12 +116,15 @@ def faults_of_settings(arch: dict, settings: dict) -> set[str]:
         return faults
     if not is_list(windows) or len(windows) != stages:
         return faults | {'window_sizes'}
-    for stage, window in enumerate(windows):
+    for stage, entry in enumerate(windows):
         at = {key: value[stage] for key, value in arch.items()}
-        strides = [1] if at['proj_method'] == 'linear' else per_block(at['stride_kv'], at['depths'])
+        strides = per_block(1 if at['proj_method'] == 'linear' else at['stride_kv'], at['depths'])
         centred = at['proj_method'] == 'linear' or at['kernel_qkv'] == 2 * at['padding_kv'] + 1
-        if window is not None and not (
-            is_int(window, 1) and at['stride_q'] == 1 and centred and all(window % stride == 0 for stride in strides)
+        found = per_block(entry, at['depths'])
+        fits = at['stride_q'] == 1 and centred
+        if len(found) != at['depths'] or not all(
+            window is None or (is_int(window, 1) and fits and window % stride == 0)
+            for window, stride in zip(found, strides, strict=True)
         ):
             faults.add('window_sizes')
     return faults

@@ -1,4 +1,4 @@
-"""Attention as the paper writes it: loops, einsum and a softmax over a stored matrix. The oracle of the tests."""
+"""Attention as the paper writes it: einsum, a mask for windows, a softmax over a stored matrix. The tests' oracle."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cvt_backbone.layers import AvgProjection, ConvAttention, ConvProjection
+
+CHUNK = 4096  # queries at a time
 
 
 def project(projection: torch.nn.Module, x: Tensor) -> Tensor:
@@ -26,18 +28,24 @@ def project(projection: torch.nn.Module, x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
-    """(B, Nq, C), (B, Nk, C), (B, Nk, C) -> (B, Nq, C)."""
+def attend(q: Tensor, k: Tensor, v: Tensor, num_heads: int, seen: Tensor | None = None) -> Tensor:
+    """(B, Nq, C), (B, Nk, C), (B, Nk, C) -> (B, Nq, C); ``seen`` (Nq, Nk) says which keys a query sees."""
+    if q.shape[1] > CHUNK:  # bounds the memory of the weights
+        masks = [None] * -(-q.shape[1] // CHUNK) if seen is None else seen.split(CHUNK)
+        parts = zip(q.split(CHUNK, 1), masks, strict=True)
+        return torch.cat([attend(part, k, v, num_heads, mask) for part, mask in parts], 1)
     dim = q.shape[-1]
     q, k, v = (t.reshape(*t.shape[:2], num_heads, dim // num_heads) for t in (q, k, v))
-    weights = torch.einsum('bqhc,bkhc->bhqk', q, k).mul(dim**-0.5).softmax(-1)
-    return torch.einsum('bhqk,bkhc->bqhc', weights, v).flatten(2)
+    weights = torch.einsum('bqhc,bkhc->bhqk', q, k).mul(dim**-0.5)
+    if seen is not None:
+        weights = weights.masked_fill(~seen, -torch.inf)
+    return torch.einsum('bhqk,bkhc->bqhc', weights.softmax(-1), v).flatten(2)
 
 
 def attention(
     attn: ConvAttention, x: Tensor, cls_token: Tensor | None = None, window: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """What ``attn`` should compute; ``window`` cuts the map by a loop over windows."""
+    """What ``attn`` should compute; ``window`` masks the keys outside a query's window."""
     q, k, v = (
         linear(project(conv, x))
         for linear, conv in (
@@ -46,26 +54,17 @@ def attention(
             (attn.proj_v, attn.conv_proj_v),
         )
     )
-    cls_k = cls_v = x.new_empty(len(x), 0, x.shape[-1])
+    seen = None
+    if window is not None:
+        stride = key_stride(attn.conv_proj_k)
+        rows, cols = (same_window(q.shape[axis], k.shape[axis], window, stride) for axis in (1, 2))
+        seen = (rows[:, None, :, None] & cols[:, None]).flatten(2).flatten(0, 1)
+    shape, q, k, v = q.shape, q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)
     if cls_token is not None:
-        cls_k, cls_v = attn.proj_k(cls_token), attn.proj_v(cls_token)
-    height, width = q.shape[1:3]
-    window = window or max(height, width)
-    stride = key_stride(attn.conv_proj_k)
-    out = torch.empty_like(q)
-    for top in range(0, height, window):
-        for left in range(0, width, window):
-            rows = keys_of(top, window, height, k.shape[1], stride)
-            cols = keys_of(left, window, width, k.shape[2], stride)
-            wq = q[:, top : top + window, left : left + window]
-            wk, wv = (torch.cat([c, t[:, rows][:, :, cols].flatten(1, 2)], 1) for c, t in ((cls_k, k), (cls_v, v)))
-            out[:, top : top + window, left : left + window] = attend(wq.flatten(1, 2), wk, wv, attn.num_heads).view_as(
-                wq
-            )
-    if cls_token is not None:
-        all_k, all_v = torch.cat([cls_k, k.flatten(1, 2)], 1), torch.cat([cls_v, v.flatten(1, 2)], 1)
-        cls_token = attn.proj(attend(attn.proj_q(cls_token), all_k, all_v, attn.num_heads))
-    return attn.proj(out), cls_token
+        k, v = torch.cat([attn.proj_k(cls_token), k], 1), torch.cat([attn.proj_v(cls_token), v], 1)
+        seen = None if seen is None else F.pad(seen, (1, 0), value=True)
+        cls_token = attn.proj(attend(attn.proj_q(cls_token), k, v, attn.num_heads))
+    return attn.proj(attend(q, k, v, attn.num_heads, seen).view(shape)), cls_token
 
 
 def key_stride(projection: torch.nn.Module) -> int:
@@ -75,7 +74,8 @@ def key_stride(projection: torch.nn.Module) -> int:
     return projection.stride if isinstance(projection, AvgProjection) else 1
 
 
-def keys_of(start: int, window: int, size: int, kv_size: int, stride: int) -> list[int]:
-    """Key rows whose centre lies in the window of query rows; the last window takes the rest."""
-    is_last = start + window >= size
-    return [j for j in range(kv_size) if j * stride >= start and (is_last or j * stride < start + window)]
+def same_window(size: int, kv_size: int, window: int, stride: int) -> Tensor:
+    """(size, kv_size): whether a query row's window holds the centre of a key row; the last one takes what is past."""
+    window_of_query = torch.arange(size) // window
+    window_of_key = (torch.arange(kv_size) * stride // window).clamp(max=(size - 1) // window)
+    return window_of_query[:, None] == window_of_key
