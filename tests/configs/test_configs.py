@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 mmdet = pytest.importorskip('mmdet')
+from cvt_backbone import spread_global  # noqa: E402
 from cvt_backbone.analysis import trial  # noqa: E402
 from cvt_backbone.models import build_random  # noqa: E402
 from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, read_metafile, settings_of  # noqa: E402
@@ -89,10 +90,18 @@ def test_optimiser_decays_no_norm_bias_or_cls_token(path):
         assert rates[name] == pytest.approx(expected), name
 
 
+WINDOWS = {  # of the variants; all others have those of the base files
+    '-global': None,
+    '-window14': (56, 28, 14),
+    '-window14-4global': (56, 28, spread_global(10, 14, 4)),
+}
+
+
 @each_coco_config
-def test_windows_except_in_the_global_variants(path):
-    expected = None if '-global_' in path.stem else (56, 28, None)
-    assert load(path).model.backbone.window_sizes == expected
+def test_windows(path):
+    variant = path.stem.split('_')[1].removeprefix('cvt-13')
+    assert load(path).model.backbone.window_sizes == WINDOWS.get(variant, (56, 28, None))
+    assert load(path).model.backbone.get('init_cfg') is None, 'a config must work without a download'
     assert load(path).model.backbone.get('init_cfg') is None, 'a config must work without a download'
 
 
@@ -124,6 +133,13 @@ def test_the_3x_recipe_is_that_of_swin():
     assert ours.param_scheduler == swin.param_scheduler
     assert ours.train_cfg.max_epochs == swin.train_cfg.max_epochs == 36
     assert ours.optim_wrapper.optimizer == swin.optim_wrapper.optimizer
+
+
+@pytest.mark.parametrize('variant', WINDOWS)
+def test_window_variants_of_mask_rcnn_differ_in_their_windows_alone(variant):
+    cfg, base = (find(f'mask-rcnn_cvt-13{name}_fpn_1x_coco').to_dict() for name in (variant, ''))
+    base['model']['backbone']['window_sizes'] = WINDOWS[variant]
+    assert cfg == base
 
 
 @each_coco_config
