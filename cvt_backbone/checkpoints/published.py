@@ -55,7 +55,7 @@ def note_small_windows(model: nn.Module, path: str | Path) -> str | None:
     if not small:
         return None
     return (
-        f'window_sizes: windows of {", ".join(small)} are smaller than the maps that these weights were trained on: '
-        f'{path} is of {side}x{side} pixels, {tokens} tokens a side. Give window_sizes of at least {tokens}, or None '
-        f'for global attention'
+        f'window_sizes are smaller than the maps of pretraining: {", ".join(small)}. {path} was trained at '
+        f'{side}x{side} pixels, with maps of {tokens} tokens a side; use windows of at least that size, or None for '
+        f'global attention'
     )

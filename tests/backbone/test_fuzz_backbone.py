@@ -93,15 +93,15 @@ def settings_of(draw: st.DrawFn, arch: dict, changes: int) -> dict:
     for stage in range(stages):
         strides = per_block(full['stride_kv'][stage], full['depths'][stage])
         unit, fits = math.lcm(*strides), full['stride_q'][stage] == 1
-        each = [draw(st.sampled_from([None, stride, 3 * stride])) if fits else None for stride in strides]
-        windows.append(draw(st.sampled_from([None, unit, 2 * unit, 6 * unit, 7, each])) if fits else each)
+        each = [draw(st.sampled_from([stride, None, 3 * stride])) if fits else None for stride in strides]
+        windows.append(draw(st.sampled_from([each, each, None, unit, 2 * unit, 6 * unit, 7])) if fits else each)
     settings = {
         'in_channels': draw(st.integers(1, 4)),
         'out_indices': indices,
         'out_type': draw(st.sampled_from(['featmap'] * 3 + ['raw', 'avg_featmap', 'cls_token'])),
         'num_extra_levels': 0,
         'out_norm_cfg': None,
-        'window_sizes': draw(st.sampled_from([None, windows])),
+        'window_sizes': draw(st.sampled_from([windows, windows, None])),
         'frozen_stages': draw(st.sampled_from([-1, -1, 0])),
         'with_cp': draw(st.booleans()),
     }

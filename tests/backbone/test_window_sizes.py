@@ -175,12 +175,12 @@ def test_only_published_names_are_known(path: str, side: int | None) -> None:
 @pytest.mark.parametrize(
     ('name', 'windows', 'said'),
     [
-        ('CvT-13-384x384-IN-1k.pth', (56, 28, None), 'windows of 56 in stage 0, 28 in stage 1 are smaller'),
-        ('CvT-13-384x384-IN-1k.pth', (96, 48, (14, None)), 'windows of 14 in stage 2 are smaller'),
+        ('CvT-13-384x384-IN-1k.pth', (56, 28, None), 'pretraining: 56 in stage 0, 28 in stage 1.'),
+        ('CvT-13-384x384-IN-1k.pth', (96, 48, (14, None)), 'pretraining: 14 in stage 2.'),
         ('CvT-13-384x384-IN-1k.pth', (96, 48, None), None),
         ('CvT-13-384x384-IN-1k.pth', None, None),
         ('CvT-13-224x224-IN-1k.pth', (56, 28, (None, 14)), None),
-        ('CvT-13-224x224-IN-1k.pth', (56, 28, (None, 12)), 'windows of 12 in stage 2 are smaller'),
+        ('CvT-13-224x224-IN-1k.pth', (56, 28, (None, 12)), 'pretraining: 12 in stage 2.'),
         ('mine.pth', (8, 8, 8), None),
     ],
 )
@@ -200,7 +200,7 @@ def test_windows_smaller_than_in_pretraining_are_a_warning(
     (warning,) = warnings
     side = name.split('x')[1][:3]
     assert said in warning
-    assert f'{path} is of {side}x{side} pixels, {OF_PRETRAINING[int(side)]} tokens a side' in warning
+    assert f'{path} was trained at {side}x{side} pixels, with maps of {OF_PRETRAINING[int(side)]} tokens' in warning
 
 
 def test_stages_that_are_not_built_are_no_reason_to_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
