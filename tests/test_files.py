@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: after an error and after SIGKILL at any point of the replacement."""
+"""Files and folders that appear whole or not at all, after an error and after SIGKILL at any point."""
 
 import os
 import shutil
