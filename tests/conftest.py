@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,12 @@ import torch
 from cvt_backbone import CvT
 from helpers.golden import fill
 from helpers.tiny import TINY
+
+# Each of pytest-xdist's workers, and each process that it starts, gets its share of the cores.
+if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
+    THREADS = max(1, (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT']))
+    os.environ['OMP_NUM_THREADS'] = str(THREADS)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(autouse=True)

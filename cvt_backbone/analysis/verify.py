@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cvt_backbone import CvT
-from cvt_backbone.checkpoints import Checkpoint
+from ..backbone import CvT
+from ..checkpoints import Checkpoint
+from ..checkpoints.readers import read_file
 
 SIZE = 96  # pixels; six tokens a side in the last stage
 
@@ -35,7 +35,7 @@ def largest_difference(checkpoint: Checkpoint, src: str, dst: Path, to: str) -> 
         elif to == 'mmpretrain':
             found = _run_mmpretrain(checkpoint, dst, act_cfg, x)
         else:
-            state = load_file(dst) if dst.suffix == '.safetensors' else torch.load(dst, weights_only=True)
+            state = read_file(dst)[0]
             found = _run(_own(checkpoint, state.get('state_dict', state), act_cfg), head, x)
     except ImportError as error:
         return None, f'{error.name} is not installed'
@@ -89,6 +89,6 @@ def _run_mmpretrain(checkpoint: Checkpoint, path: Path, act_cfg: dict, x: Tensor
         backbone=dict(type='CvT', **_settings(checkpoint), act_cfg=act_cfg),
         head=dict(type='LinearClsHead', num_classes=classes, in_channels=channels),
     )
-    state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, weights_only=True)['state_dict']
-    load_state_dict(model, state, strict=True)
+    state = read_file(path)[0]
+    load_state_dict(model, state.get('state_dict', state), strict=True)
     return model.eval()(x)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import CheckpointError
-from ..files import replacing
+from ..files import replacing, restore
 from .convert import convert
 from .huggingface import config_of_arch
 from .read import Checkpoint
@@ -79,6 +79,7 @@ def check_target(path: Path, to: str, force: bool) -> None:
         raise CheckpointError(f'{path} must end in {" or ".join(SUFFIXES)}')
     elif path.is_dir():
         raise CheckpointError(f'{path} is a folder, but {to} writes a file')
+    restore(path)  # an earlier call may have been killed between two renames
     if path.exists() and not force:
         raise CheckpointError(f'{path} exists; give --force (force=True) to replace it')
     if not path.parent.is_dir():

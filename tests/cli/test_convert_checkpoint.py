@@ -154,6 +154,9 @@ def test_force_replaces_files_and_folders(convert, nano, tmp_path):
     args = (source, tmp_path / 'hf', '--to', 'huggingface', '--arch', json.dumps(ARCH))
     assert [convert(*args)[0], convert(*args)[0], convert(*args, '--force')[0]] == [0, 2, 0]
     assert sorted(p.name for p in (tmp_path / 'hf').iterdir()) == ['config.json', 'model.safetensors']
+    (tmp_path / 'hf').rename(tmp_path / 'hf.old')  # as a killed call may leave it
+    assert convert(*args)[0] == 2, 'the old folder is put back and still needs --force'
+    assert sorted(p.name for p in (tmp_path / 'hf').iterdir()) == ['config.json', 'model.safetensors']
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
