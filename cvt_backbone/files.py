@@ -41,6 +41,29 @@ def replacing(path: Path, *, folder: bool = False, suffix: str = '') -> Iterator
         remove(part)
 
 
+@contextmanager
+def writing(argument: str, path: Path, *, folder: bool = False, suffix: str = '') -> Iterator[Path]:
+    """:func:`replacing` for a command: what cannot be written is bad input.
+
+    Args:
+        argument: What the user calls the path, for the message.
+        path: As in :func:`replacing`, and so are ``folder`` and ``suffix``.
+        folder: See there.
+        suffix: See there.
+
+    Yields:
+        The place to write to.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        with replacing(path, folder=folder, suffix=suffix) as part:
+            yield part
+    except OSError as error:
+        raise InputError(f'{argument}: cannot write {path} ({error.strerror or error})') from error
+
+
 def settle(part: Path, path: Path) -> None:
     """Force a written file or folder to the disk and give it its name.
 
@@ -95,18 +118,20 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_writable(argument: str, folder: Path) -> None:
-    """Make a folder if there is none, and see before the work starts that results can be written into it.
+def check_writable(argument: str, folder: Path, make: bool = True) -> None:
+    """See before the work starts that results can be written into a folder.
 
     Args:
         argument: What the user calls it, for the message.
         folder: The folder.
+        make: Whether it is made if it is missing.
 
     Raises:
         InputError: It cannot be made or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import CheckpointError
 from ..files import replacing
-from .convert import convert
+from .convert import check_known, convert
 from .huggingface import config_of_arch
 from .read import Checkpoint
 
@@ -66,8 +66,9 @@ def check_target(path: Path, to: str, force: bool) -> None:
     """See that ``path`` suits the target and may be written, before any work is done.
 
     Raises:
-        CheckpointError: It does not, or exists and ``force`` is not given.
+        CheckpointError: It does not, exists and ``force`` is not given, or there is no such target.
     """
+    check_known(to)
     if to == 'huggingface':
         if path.suffix in SUFFIXES:
             raise CheckpointError(
