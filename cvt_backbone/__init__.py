@@ -1,10 +1,34 @@
-"""CvT (Convolutional vision Transformer, arXiv 2103.15808) as an OpenMMLab backbone."""
+"""CvT (Convolutional vision Transformer, arXiv 2103.15808) as an OpenMMLab backbone.
+
+``import cvt_backbone`` registers everything with mmengine, for which it imports PyTorch and mmcv: some seconds. A
+``cvt-backbone`` that only prints its help or the list of configs leaves that out.
+"""
+
+import sys
+from pathlib import Path
 
 from .version import __version__
 
+
+def _only_prints(program: str, *arguments: str) -> bool:
+    """Whether a process prints what needs no PyTorch: ``cvt-backbone list``, or the help of ``cvt-backbone``.
+
+    Args:
+        program: What Python was started with; ``-m`` while it looks for the module of ``python -m``.
+        *arguments: The rest of the command line.
+    """
+    is_ours = Path(program).name.startswith('cvt-backbone') or (program == '-m' and 'cvt_backbone' in sys.orig_argv)
+    asks_for_help = not arguments or not {'-h', '--help', '--version'}.isdisjoint(arguments)
+    return is_ours and (asks_for_help or arguments[0] == 'list')
+
+
+_ONLY_PRINTS = _only_prints(*sys.argv or [''])
+
 try:
-    import mmcv  # noqa: F401
     import mmengine  # noqa: F401
+
+    if not _ONLY_PRINTS:
+        import mmcv  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f'cvt_backbone needs {error.name}, which is not installed. Install the maintained line with '
@@ -13,13 +37,14 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from . import training as _training  # noqa: F401  (registers hooks, loops and transforms)
-from .archs import ZOO, Arch
-from .backbone import CvT
-from .configs import config_path, get_config
-from .swap import swap_backbone
-from .training import LayerDecayOptimWrapperConstructor
-from .window_sizes import spread_global
+if not _ONLY_PRINTS:
+    from . import training as _training  # noqa: F401  (registers hooks, loops and transforms)
+    from .archs import ZOO, Arch
+    from .backbone import CvT
+    from .configs import config_path, get_config
+    from .swap import swap_backbone
+    from .training import LayerDecayOptimWrapperConstructor
+    from .window_sizes import spread_global
 
 __all__ = [
     'ZOO',

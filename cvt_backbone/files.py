@@ -17,7 +17,7 @@ def replacing(path: Path, *, folder: bool = False, suffix: str = '') -> Iterator
     """A temporary place beside ``path``, which takes its name at the end.
 
     An error removes the temporary place and leaves ``path`` as it was. A killed process leaves at most a hidden
-    ``.NAME.PID.part``.
+    ``.NAME.PID.part`` and, if it was replacing a folder, the old one as ``NAME.old``.
 
     Args:
         path: The file or folder to write or replace.
@@ -28,9 +28,11 @@ def replacing(path: Path, *, folder: bool = False, suffix: str = '') -> Iterator
         The place to write to.
 
     Raises:
+        InputError: See :func:`check_no_old`.
         OSError: It cannot be written or renamed.
     """
-    restore(path)
+    if folder:
+        check_no_old(path)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part{suffix}')
     try:
         if folder:
@@ -39,6 +41,29 @@ def replacing(path: Path, *, folder: bool = False, suffix: str = '') -> Iterator
         settle(part, path)
     finally:
         remove(part)
+
+
+@contextmanager
+def writing(argument: str, path: Path, *, folder: bool = False, suffix: str = '') -> Iterator[Path]:
+    """:func:`replacing` for a command: what cannot be written is bad input.
+
+    Args:
+        argument: What the user calls the path, for the message.
+        path: As in :func:`replacing`, and so are ``folder`` and ``suffix``.
+        folder: See there.
+        suffix: See there.
+
+    Yields:
+        The place to write to.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        with replacing(path, folder=folder, suffix=suffix) as part:
+            yield part
+    except OSError as error:
+        raise InputError(f'{argument}: cannot write {path} ({error.strerror or error})') from error
 
 
 def settle(part: Path, path: Path) -> None:
@@ -57,33 +82,32 @@ def settle(part: Path, path: Path) -> None:
     for file in part.rglob('*'):
         if file.is_file():
             _force_to_disk(file)
-    old = old_name(path)
-    if path.is_dir():
-        remove(old)
-        os.rename(path, old)
+    old = _old_name(path)
+    if not path.is_dir():
+        os.rename(part, path)
+        return
+    os.rename(path, old)
     try:
         os.rename(part, path)
     except OSError:
-        restore(path)
+        os.rename(old, path)
         raise
     remove(old)
 
 
-def restore(path: Path) -> bool:
-    """Put back a folder that a killed :func:`settle` left as ``NAME.old``.
+def check_no_old(path: Path) -> None:
+    """See that nothing lies where a folder waits while it is replaced.
 
-    Returns:
-        Whether there was one to put back.
+    Raises:
+        InputError: There is ``NAME.old``, left by a killed call or put there by the user; neither may be lost.
     """
-    old = old_name(path)
-    if os.path.lexists(path) or not old.is_dir():
-        return False
-    os.rename(old, path)
-    return True
+    old = _old_name(path)
+    if old.exists():
+        advice = f'remove {old}' if path.exists() else f'rename it to {path}, or remove it'
+        raise InputError(f'{old} exists: the former {path.name} of an interrupted call, or your own; {advice} first')
 
 
-def old_name(path: Path) -> Path:
-    """Where a folder waits while it is replaced."""
+def _old_name(path: Path) -> Path:
     return path.with_name(f'{path.name}.old')
 
 
@@ -95,18 +119,20 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_writable(argument: str, folder: Path) -> None:
-    """Make a folder if there is none, and see before the work starts that results can be written into it.
+def check_writable(argument: str, folder: Path, make: bool = True) -> None:
+    """See before the work starts that results can be written into a folder.
 
     Args:
         argument: What the user calls it, for the message.
         folder: The folder.
+        make: Whether it is made if it is missing.
 
     Raises:
         InputError: It cannot be made or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A config's model, built on the CPU: as its constructors leave it, initialised, or with a checkpoint's weights."""
+"""A config's model: as its constructors leave it, initialised, with a checkpoint's weights, or without any memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from copy import deepcopy
 from typing import Any
 
+import torch
 from mmengine import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -13,13 +14,27 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from .checkpoints import compare_shapes, shapes_of
-from .configs import dicts, drop_pretrained, import_toolbox
+from .configs import dicts, drop_pretrained, import_toolbox, kind_of
 from .errors import InputError
 
 
 def build(cfg: Config) -> nn.Module:
-    """Build the model of a config; its weights are those of the modules' constructors."""
-    return _build(cfg, cfg.model.copy())
+    """Build the model of a config on the CPU; its weights are those of the modules' constructors."""
+    return _build(cfg, deepcopy(cfg.model))
+
+
+def build_on_meta(cfg: Config) -> nn.Module:
+    """Build the model of a config on the meta device, where tensors have shapes and neither memory nor values.
+
+    Raises:
+        InputError: The toolbox of its scope is not installed.
+    """
+    import_toolbox(cfg.get('default_scope'))
+    try:
+        with torch.device('meta'):
+            return build(cfg)
+    except RuntimeError:  # Some, such as mmdet's Swin, read numbers out of tensors while they are built.
+        return build(cfg).to('meta')
 
 
 def build_initialised(cfg: Config) -> nn.Module:
@@ -80,7 +95,7 @@ def load_trained(cfg: Config, path: str) -> tuple[nn.Module, dict[str, Any]]:
     if 'state_dict' not in (checkpoint or {}) or not isinstance(meta, dict) or 'dataset_meta' not in meta:
         raise InputError(
             f'checkpoint: {path} lacks state_dict or meta.dataset_meta, the names of the classes; give a checkpoint '
-            f'that tools/train.py wrote'
+            f'that `cvt-backbone train` wrote'
         )
     model = build(cfg)
     difference = compare_shapes(shapes_of(model.state_dict()), shapes_of(checkpoint['state_dict']))
@@ -109,7 +124,7 @@ def _initialise(model: nn.Module) -> None:
 
 def _set_paddings(settings: Any, size: tuple[int, int]) -> None:
     for part in dicts(settings):
-        if part.get('type') == 'BatchFixedSizePad':
+        if kind_of(part) == 'BatchFixedSizePad':
             part['size'] = size
     for part in (settings.get('data_preprocessor'), (settings.get('data_preprocessor') or {}).get('test_cfg')):
         if part and part.get('size'):

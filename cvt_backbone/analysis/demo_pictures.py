@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+
+from .plots import make_figure, save
 
 METRICS = {
     'box AP': 'coco/bbox_mAP',
@@ -63,7 +63,7 @@ def draw_instances(ax: Axes, image: np.ndarray, instances: InstanceData, names: 
     """
     ax.imshow(image, interpolation='nearest')
     ax.set_axis_off()
-    colours = plt.get_cmap('tab10').colors
+    colours = colormaps['tab10'].colors
     for i in range(len(instances)):
         label = int(instances.labels[i])
         colour = colours[label % len(colours)]
@@ -71,7 +71,7 @@ def draw_instances(ax: Axes, image: np.ndarray, instances: InstanceData, names: 
         overlay[instances.masks[i].astype(bool)] = (*colour, 0.6)
         ax.imshow(overlay, interpolation='nearest')
         x1, y1, x2, y2 = instances.bboxes[i].tolist()
-        ax.add_patch(plt.Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color=colour, linewidth=1.5))
+        ax.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color=colour, linewidth=1.5))
         text = names[label] + (f' {instances.scores[i]:.2f}' if 'scores' in instances else '')
         ax.text(x1, max(y1 - 2, 6), text, color='white', fontsize=8, bbox=dict(facecolor=colour, pad=1, linewidth=0))
 
@@ -80,7 +80,8 @@ def draw_predictions(runner: Runner, path: Path) -> None:
     """Draw held-out images in pairs: ground truth, and what the model predicts above ``SCORE_THR``."""
     dataset = runner.val_dataloader.dataset
     runner.model.eval()
-    fig, axes = plt.subplots(2, PICTURES, figsize=(2.4 * PICTURES, 5.2))
+    figure = make_figure(2.4 * PICTURES, 5.2)
+    axes = figure.subplots(2, PICTURES)
     for column, index in enumerate(np.linspace(0, len(dataset) - 1, PICTURES).astype(int)):
         data = dataset[index]
         image = data['inputs'].permute(1, 2, 0).numpy()[..., ::-1]
@@ -94,14 +95,13 @@ def draw_predictions(runner: Runner, path: Path) -> None:
         draw_instances(axes[1, column], image, predicted, dataset.metainfo['classes'])
     axes[0, 0].set_title('ground truth', loc='left', fontsize=11)
     axes[1, 0].set_title(f'predicted, score > {SCORE_THR}', loc='left', fontsize=11)
-    fig.tight_layout()
-    fig.savefig(path, dpi=100)
-    plt.close(fig)
+    save(figure, path, dpi=100)
 
 
 def draw_curves(history: History, path: Path) -> None:
     """Draw the loss of every iteration with its running mean, and the APs of every evaluation."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    figure = make_figure(10, 3.6)
+    left, right = figure.subplots(1, 2)
     epochs, losses = np.array(history.losses).T
     window = min(50, len(losses))
     left.plot(epochs, losses, color='lightgrey', linewidth=0.8, label='iteration')
@@ -114,6 +114,4 @@ def draw_curves(history: History, path: Path) -> None:
     right.set(xlabel='epoch', ylabel='AP on held-out images', ylim=(0, 1))
     right.grid(alpha=0.3)
     right.legend()
-    fig.tight_layout()
-    fig.savefig(path, dpi=100)
-    plt.close(fig)
+    save(figure, path, dpi=100)

@@ -5,25 +5,22 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
-from mmengine import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..configs import import_toolbox
 from ..errors import InputError
+from ..models import build_on_meta
+from .tables import markdown
 
-SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 512), 'mmpretrain': (224, 224)}
 _DENSE_HEADS = ('rpn_head', 'bbox_head', 'mask_head', 'semantic_head', 'decode_head', 'head')
 
 
 class Row(NamedTuple):
-    """One part of a model; ``macs`` is None where they are not counted."""
+    """One part of a model; ``macs`` is None if they are not counted."""
 
     name: str
     parameters: int
@@ -46,12 +43,9 @@ def count(cfg: Config, shape: tuple[int, int]) -> list[Row]:
     Raises:
         InputError: The shape is too small for the model.
     """
-    import_toolbox(cfg.get('default_scope'))
-    init_default_scope(cfg.default_scope)
     if min(shape) < 1:
         raise InputError(f'--shape: height and width must be at least 1, got {shape[0]} {shape[1]}')
-    model = _build(cfg.model).requires_grad_(False)
-    model.eval()
+    model = build_on_meta(cfg).requires_grad_(False).eval()
     with torch.device('meta'):
         features = torch.empty(1, 3, *shape)
         rows = []
@@ -74,22 +68,14 @@ def count(cfg: Config, shape: tuple[int, int]) -> list[Row]:
 
 def format_table(rows: list[Row]) -> str:
     """Lay the rows out as Markdown, in millions of parameters and 1e9 MACs."""
-    lines = ['| part | parameters (M) | MACs (G) |', '|---|---:|---:|']
-    for row in rows:
-        macs = 'not counted' if row.macs is None else f'{row.macs / 1e9:.3f}'
-        lines.append(f'| {row.name} | {row.parameters / 1e6:.3f} | {macs} |')
+    cells = [
+        (row.name, f'{row.parameters / 1e6:.3f}', 'not counted' if row.macs is None else f'{row.macs / 1e9:.3f}')
+        for row in rows
+    ]
+    text = markdown(('part', 'parameters (M)', 'MACs (G)'), cells, 'lrr')
     if any(row.macs is None for row in rows):
-        lines.append('\nNot counted: what needs more than the features (proposals, queries) or serves training only.')
-    return '\n'.join(lines)
-
-
-def _build(cfg: dict) -> nn.Module:
-    """The model on the meta device."""
-    try:
-        with torch.device('meta'):
-            return MODELS.build(deepcopy(cfg))
-    except RuntimeError:  # Some, such as mmdet's Swin, read numbers out of tensors while they are built.
-        return MODELS.build(deepcopy(cfg)).to('meta')
+        text += '\nNot counted: what needs more than the features (proposals, queries) or serves training only.\n'
+    return text
 
 
 def count_call(part: nn.Module, inputs: Any) -> tuple[Any, dict[str, int]]:

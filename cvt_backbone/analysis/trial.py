@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from ..configs import dicts, import_toolbox
+from ..configs import as_list, dicts, import_toolbox, kind_of
 
 
 class NoGradientError(ValueError):
@@ -100,8 +100,8 @@ def _classes(model: dict, *names: str) -> list[int]:
 
 def _reads_masks(cfg: Config) -> bool:
     """Whether the training data have instance masks; some assigners take another way where there are any."""
-    loaders = [part for part in dicts(cfg.get('train_dataloader')) if 'Annotations' in str(part.get('type'))]
-    return not loaders or any(part.get('with_mask', 'Panoptic' in str(part['type'])) for part in loaders)
+    loaders = [part for part in dicts(cfg.get('train_dataloader')) if 'Annotations' in kind_of(part)]
+    return not loaders or any(part.get('with_mask', 'Panoptic' in kind_of(part)) for part in loaders)
 
 
 def _label_map(classes: int, size: tuple[int, int]) -> Tensor:
@@ -120,7 +120,7 @@ def _detection_sample(cfg: Config, index: int, size: tuple[int, int]) -> Any:
     stuff = max(_classes(cfg.model, 'num_stuff_classes') or [0])
     semantic = [part['semantic_head'] for part in dicts(cfg.model) if part.get('semantic_head')]
     semantic_classes = semantic[0].get('num_classes', things + stuff) if semantic else things + stuff
-    rescales = [part['scale_factor'] for part in dicts(cfg.get('train_dataloader')) if part.get('type') == 'SegRescale']
+    rescales = [part['scale_factor'] for part in dicts(cfg.get('train_dataloader')) if kind_of(part) == 'SegRescale']
     scale = rescales[0] if rescales else 1
 
     corner = torch.rand(3, 2) * 0.5
@@ -147,8 +147,8 @@ def _detection_sample(cfg: Config, index: int, size: tuple[int, int]) -> Any:
 def _segmentation_sample(cfg: Config, index: int, size: tuple[int, int]) -> Any:
     from mmseg.structures import SegDataSample
 
-    head = cfg.model.get('decode_head', {})
-    classes = min(_classes(head[-1] if isinstance(head, list) else head, 'num_classes') or [2])
+    heads = as_list(cfg.model.get('decode_head'))
+    classes = min((_classes(heads[-1], 'num_classes') if heads else []) or [2])
     sample = SegDataSample(metainfo=dict(
         img_id=index, img_path='', img_shape=size, ori_shape=size, pad_shape=size, scale_factor=(1.0, 1.0), flip=False,
     ))  # fmt: skip

@@ -35,8 +35,7 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
         CheckpointError: An unknown target, one with a classifier for weights that have none, or one that knows neither
             position embeddings nor settings per block for weights that have them.
     """
-    if to not in TARGETS:
-        raise CheckpointError(f'to={to!r} is no target; choose one of {", ".join(TARGETS)}')
+    check_known(to)
     state = checkpoint.state
     if to == 'backbone':
         state = {name: tensor for name, tensor in state.items() if not name.startswith('head.')}
@@ -57,6 +56,16 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
         norms = [name.removesuffix('running_mean') for name in state if name.endswith('running_mean')]
         state = {**{f'{norm}num_batches_tracked': torch.tensor(0) for norm in norms}, **state}
     return {TARGETS[to].from_official(name): tensor for name, tensor in state.items()}
+
+
+def check_known(to: str) -> None:
+    """See that a target is one of :data:`TARGETS`.
+
+    Raises:
+        CheckpointError: It is not.
+    """
+    if to not in TARGETS:
+        raise CheckpointError(f'to={to!r} is no target; choose one of {", ".join(TARGETS)}')
 
 
 def _check_foreign(arch: Arch, to: str) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import CheckpointError
-from ..files import replacing, restore
-from .convert import convert
+from ..files import check_no_old, replacing
+from .convert import check_known, convert
 from .huggingface import config_of_arch
 from .read import Checkpoint
 
@@ -66,8 +66,9 @@ def check_target(path: Path, to: str, force: bool) -> None:
     """See that ``path`` suits the target and may be written, before any work is done.
 
     Raises:
-        CheckpointError: It does not, or exists and ``force`` is not given.
+        CheckpointError: It does not, exists and ``force`` is not given, or there is no such target.
     """
+    check_known(to)
     if to == 'huggingface':
         if path.suffix in SUFFIXES:
             raise CheckpointError(
@@ -79,7 +80,7 @@ def check_target(path: Path, to: str, force: bool) -> None:
         raise CheckpointError(f'{path} must end in {" or ".join(SUFFIXES)}')
     elif path.is_dir():
         raise CheckpointError(f'{path} is a folder, but {to} writes a file')
-    restore(path)  # an earlier call may have been killed between two renames
+    check_no_old(path)
     if path.exists() and not force:
         raise CheckpointError(f'{path} exists; give --force (force=True) to replace it')
     if not path.parent.is_dir():

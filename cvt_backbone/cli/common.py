@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
+import textwrap
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
 
 from mmengine.config import DictAction
 
@@ -21,15 +26,45 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2)
 
 
-def make_parser(description: str | None, example: str) -> argparse.ArgumentParser:
-    """A parser whose help keeps the lines of the description and ends with an example.
+def program() -> str:
+    """How the user calls the running command: ``cvt-backbone train`` or ``python tools/train.py``."""
+    return f'python {sys.argv[0]}' if sys.argv[0].endswith('.py') else sys.argv[0]
+
+
+def command_line() -> str:
+    """The whole command line, quoted for a shell."""
+    return f'{program()} {shlex.join(sys.argv[1:])}'
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, whose complaints are :class:`InputError`: one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain about the command line.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(f'{message}; see {self.prog} --help')
+
+
+class _Format(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, and names with hyphens in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(' '.join(text.split()), width, break_on_hyphens=False)
+
+
+def make_parser(description: str | None, example: str, after: str | None = None) -> Parser:
+    """A parser whose help ends with an example.
 
     Args:
         description: The docstring of the command.
         example: Arguments of a call that runs.
+        after: The command that makes the files that the example reads.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.epilog = f'example:\n  {parser.prog} {example}'
+    parser = Parser(program(), description=description, formatter_class=_Format)
+    parser.epilog = f'example{f" (after `cvt-backbone {after}`)" if after else ""}:\n  {parser.prog} {example}'
     return parser
 
 
@@ -39,17 +74,27 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
         'config',
         nargs='?' if default else None,
         default=default,
-        help='file, or name of a shipped config such as mask-rcnn_cvt-13_fpn_1x_coco (see `cvt-backbone list`)',
+        help='a file, or the name of a shipped config (`cvt-backbone list`)'
+        + (' (default: %(default)s)' if default else ''),
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings to change: KEY=VALUE; data_root=FOLDER moves all'
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings to change; data_root=FOLDER moves every path below the old data_root',
     )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add what the commands that build a runner share with mmdet's tools."""
-    parser.add_argument('--work-dir', help='folder of logs and results (default: work_dirs/NAME_OF_CONFIG)')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--work-dir', metavar='FOLDER', help='for logs and results (default: work_dirs/NAME_OF_CONFIG)')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run (default: none)',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -58,3 +103,28 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def check_installed(extra: str, **packages: str) -> None:
+    """See that packages of an extra are there before they are imported.
+
+    Args:
+        extra: That of setup.py which has them.
+        **packages: Module -> name of the package.
+
+    Raises:
+        InputError: One is not installed.
+    """
+    for module, package in packages.items():
+        if find_spec(module) is None:
+            raise InputError(f'{package} is not installed: pip install -e ".[{extra}]"')
+
+
+def check_checkpoint(path: str) -> None:
+    """See that a checkpoint is there; an address is left to what downloads it.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if '://' not in path and not Path(path).is_file():
+        raise InputError(f'checkpoint: {path} does not exist')

@@ -7,40 +7,28 @@ import json
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from cvt_backbone.checkpoints import (
-    HUGGINGFACE_NOTE,
-    TARGETS,
-    Checkpoint,
-    CheckpointError,
-    adapt_in_channels,
-    check_target,
-    convert,
-    read,
-    replace_head,
-    write,
-)
-
-from ..analysis.verify import largest_difference
 from ..errors import InputError
 from .common import make_parser
+
+if TYPE_CHECKING:
+    from ..checkpoints import Checkpoint
 
 TOLERANCE = 1e-5  # of logits or maps of order one
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = make_parser(__doc__, 'CvT-13-224x224-IN-1k.pth cvt-13_cls.pth --to mmpretrain --verify')
-    parser.add_argument('src', help='file, folder of Hugging Face, or http(s) address')
-    parser.add_argument('dst', nargs='?', help='.pth or .safetensors; for huggingface a folder')
-    parser.add_argument('--to', required=True, choices=list(TARGETS))
-    parser.add_argument('--arch', help='name of the zoo or arch dict as JSON (default: inferred)')
-    parser.add_argument('--in-channels', type=int, metavar='N', help='adapt the first convolution to N channels')
-    parser.add_argument('--num-classes', type=int, metavar='N', help='put a new, untrained head of N classes')
+    parser = make_parser(__doc__, 'work_dirs/demo/epoch_5.pth cvt-nano.pth --to backbone --verify', after='demo')
+    parser.add_argument('src', metavar='SRC', help='file, Hugging Face folder, or http(s) address')
+    parser.add_argument('dst', metavar='DST', nargs='?', help='.pth or .safetensors; for huggingface a folder')
+    parser.add_argument('--to', required=True, help='official, backbone, mmpretrain or huggingface')
+    parser.add_argument('--arch', help='name in the zoo, or arch dict as JSON (default: inferred)')
+    parser.add_argument('--in-channels', type=int, metavar='N', help='adapt the first convolution to N image channels')
+    parser.add_argument('--num-classes', type=int, metavar='N', help='put in a new, untrained head for N classes')
     parser.add_argument('--strict-finite', action='store_true', help='refuse NaN and infinity instead of warning')
-    parser.add_argument('--force', action='store_true', help='replace DST')
+    parser.add_argument('--force', action='store_true', help='replace DST if it exists')
     parser.add_argument('--dry-run', action='store_true', help='read and check only')
     parser.add_argument('--verify', action='store_true', help='compare SRC and DST by a forward pass')
     args = parser.parse_args()
@@ -65,6 +53,8 @@ def parse_arch(text: str | None) -> str | dict | None:
 
 def describe(checkpoint: Checkpoint, path: str) -> None:
     """Print what was found."""
+    from ..checkpoints import HUGGINGFACE_NOTE
+
     print(f'found      {path}')
     print(f'format     {checkpoint.format}' + (', moving average' if checkpoint.averaged else ''))
     print(f'arch       {checkpoint.arch_name}, {checkpoint.in_channels} image channels')
@@ -77,7 +67,9 @@ def describe(checkpoint: Checkpoint, path: str) -> None:
 
 
 def adapt(checkpoint: Checkpoint, args: argparse.Namespace) -> bool:
-    """Change what the options ask for, and say so."""
+    """Apply --in-channels and --num-classes, and say so; returns whether anything changed."""
+    from ..checkpoints import adapt_in_channels, replace_head
+
     changed = False
     if args.in_channels not in (None, checkpoint.in_channels):
         print(f'changed    first convolution from {checkpoint.in_channels} to {args.in_channels} channels')
@@ -93,6 +85,8 @@ def adapt(checkpoint: Checkpoint, args: argparse.Namespace) -> bool:
 def main() -> None:
     """Read, check, convert, write, compare."""
     args = parse_args()
+    from ..checkpoints import check_target, convert, read, write
+
     warnings.showwarning = lambda message, *_, **__: print(f'warning    {message}')
     try:
         if args.dst is not None:
@@ -109,7 +103,7 @@ def main() -> None:
         print(f'written    {args.dst} ({args.to})')
         if args.verify:
             print(f'verify     {compared[0] if compared else "not possible: SRC and DST differ by what was changed"}')
-    except (CheckpointError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
 
 
@@ -125,6 +119,10 @@ def verify(checkpoint: Checkpoint, args: argparse.Namespace, compared: list[str]
     Raises:
         InputError: They differ.
     """
+    import torch
+
+    from ..analysis.verify import largest_difference
+
     with torch.no_grad():
         difference, how = largest_difference(checkpoint, args.src, written, args.to)
     if difference is None:

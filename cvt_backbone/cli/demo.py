@@ -1,7 +1,7 @@
-"""Train the digits Mask R-CNN, print its AP before and after, and draw what it learned.
+"""Train Mask R-CNN on handwritten digits, print its AP before and after, and draw what it learned.
 
-Writes, into the work dir, ``predictions.png`` (ground truth beside predicted boxes, masks and scores),
-``curves.png`` (loss and AP against epochs), and mmengine's log and checkpoints.
+The data set is made first if it is missing. The work dir gets `predictions.png` (ground truth beside predicted boxes,
+masks and scores), `curves.png` (loss and AP by epoch), and mmengine's log and checkpoints.
 """
 
 from __future__ import annotations
@@ -9,14 +9,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mmengine.runner import Runner
-from rich.console import Console
-from rich.table import Table
-
-from ..analysis.demo_pictures import METRICS, History, draw_curves, draw_predictions
 from ..configs import load_config, settle_work_dir
-from ..training.checks import check_data
-from .common import add_config, add_run, make_parser, parse_args
+from ..data import DIGITS
+from .common import add_config, add_run, check_installed, make_parser, parse_args
 
 CONFIG = 'mask-rcnn_cvt-nano_fpn_digits'
 
@@ -27,8 +22,20 @@ def main() -> None:
     add_config(parser, CONFIG)
     add_run(parser)
     args = parse_args(parser)
+    check_installed('demo', matplotlib='matplotlib', sklearn='scikit-learn', pycocotools='pycocotools', rich='rich')
+    from mmengine.runner import Runner
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..analysis.demo_pictures import METRICS, History, draw_curves, draw_predictions
+    from ..data.digits import make_digits
+    from ..training.checks import check_data, digits_folder
 
     cfg = load_config(args.config, args.cfg_options)
+    folder = digits_folder(Path(cfg.get('data_root', '')))
+    if folder and not folder.exists() and 'data_root' not in (args.cfg_options or {}):
+        print(f'{folder} is missing: making it first, as `cvt-backbone digits {folder}` does')
+        make_digits(folder, **DIGITS)
     check_data(cfg, 'train', 'val')
     settle_work_dir(cfg, args.work_dir, args.config)
     runner = Runner.from_cfg(cfg)

@@ -1,10 +1,11 @@
-"""Count the parameters and multiply-accumulates (MACs) of a config's model, part by part, attention included."""
+"""Count the parameters and multiply-accumulates (MACs) of a config's model, part by part, including attention."""
 
 from __future__ import annotations
 
-from ..analysis.flops import SHAPES, count, format_table
 from ..configs import load_config
 from .common import add_config, make_parser
+
+SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 512), 'mmpretrain': (224, 224)}
 
 
 def main() -> None:
@@ -14,6 +15,8 @@ def main() -> None:
     defaults = ', '.join(f'{height} {width} for {scope}' for scope, (height, width) in SHAPES.items())
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'), help=f'image in pixels (default: {defaults})')
     args = parser.parse_args()
+    from ..analysis.flops import count, format_table
+
     cfg = load_config(args.config, args.cfg_options)
     height, width = args.shape or SHAPES[cfg.default_scope]
     rows = count(cfg, (height, width))

@@ -1,33 +1,31 @@
-"""Put CvT into an existing config, and write it as a file that loads by itself."""
+"""Put CvT into an existing config and write the result as one self-contained file."""
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import warnings
 from pathlib import Path
-from shlex import quote
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
-from torch import nn
 
-from cvt_backbone import swap_backbone
-from cvt_backbone.swap import measure
-from cvt_backbone.version import __version__
-
-from ..analysis import trial
 from ..configs import read_config
 from ..errors import InputError
-from ..files import replacing
-from ..models import build_random
-from .common import make_parser
+from ..files import check_writable, writing
+from ..version import __version__
+from .common import command_line, make_parser
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CHECK_SIZE = (256, 256)
 
 
 def main() -> None:
-    """Read a config, swap, check where asked, write."""
+    """Read a config, swap, try the result if asked to, write."""
     args = parse_args()
+    from ..swap import swap_backbone
+
     cfg = read_config(args.config)
     out = Path(args.out)
     check_out(out, args.force)
@@ -44,20 +42,25 @@ def main() -> None:
         print(f'note: {note}')
     if args.check:
         check(cfg, new)
-    write_config(new, out, header(args, notes))
+    with writing('--out', out) as part:
+        part.write_text(header(args.config, notes) + new.pretty_text)
     print(f'wrote {out}')
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__, 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py --arch cvt-13 -o my_config.py --check')
-    parser.add_argument('config', help='config file, or a name such as mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
-    parser.add_argument('--arch', default='cvt-13', help='architecture of CvT (default: cvt-13)')
-    parser.add_argument('-o', '--out', required=True, help='the file to write')
-    parser.add_argument('--force', action='store_true', help='replace the file if it is there')
-    parser.add_argument('--optim', choices=['adamw'], help='put in our optimiser recipe (default: leave it alone)')
-    parser.add_argument('--options', nargs='+', action=DictAction, help='arguments of CvT: KEY=VALUE')
-    parser.add_argument('--check', action='store_true', help='build both models, try a loss and a prediction')
+    parser.add_argument('config', help='a file, or a name such as mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
+    parser.add_argument('--arch', default='cvt-13', help='architecture of CvT (default: %(default)s)')
+    parser.add_argument('-o', '--out', metavar='FILE', required=True, help='file to write (.py)')
+    parser.add_argument('--force', action='store_true', help='replace the file if it exists')
+    parser.add_argument(
+        '--optim', choices=['adamw'], help="use this project's optimiser recipe (default: keep the old)"
+    )
+    parser.add_argument('--options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='arguments of CvT')
+    parser.add_argument(
+        '--check', action='store_true', help='build the model before and after; try a loss and a prediction'
+    )
     return parser.parse_args()
 
 
@@ -65,48 +68,24 @@ def check_out(out: Path, force: bool) -> None:
     """See that the output can be written, before any work.
 
     Raises:
-        InputError: It is there already, its folder is not, or cannot be written.
+        InputError: It exists, is not a .py, or its folder is missing or cannot be written.
     """
     if out.suffix != '.py':
         raise InputError(f'--out: {out} must end in .py')
     if out.exists() and not force:
         raise InputError(f'--out: {out} exists; give another name, or --force to replace it')
-    try:
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise InputError(f'--out: cannot write into {out.parent} ({error.strerror}); choose another folder') from error
+    check_writable('--out', out.parent, make=False)
 
 
-def header(args: argparse.Namespace, notes: list[str]) -> str:
+def header(config: str, notes: list[str]) -> str:
     """Comment lines: where the config came from, and what to know about it."""
-    options = f' --options {" ".join(f"{k}={quote(str(v))}" for k, v in args.options.items())}' if args.options else ''
-    optim = f' --optim {args.optim}' if args.optim else ''
     lines = [
-        f'Made from {args.config} by cvt_backbone {__version__}:',
-        f'python tools/swap_backbone.py {quote(args.config)} --arch {args.arch}{optim}{options} -o {quote(args.out)}',
+        f'Made from {config} by cvt_backbone {__version__}:',
+        command_line(),
         'The backbone is CvT; pretrained weights are gone, normalisation and heads are those of the original.',
         *notes,
     ]
     return ''.join(f'# {line}\n' for line in lines)
-
-
-def write_config(cfg: Config, out: Path, head: str) -> None:
-    """Write a config as one file, whole or not at all.
-
-    Args:
-        cfg: The config.
-        out: The file.
-        head: Comment lines that come first.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    try:
-        with replacing(out) as part:
-            part.write_text(head + cfg.pretty_text)
-    except OSError as error:
-        raise InputError(f'--out: cannot write {out} ({error.strerror}); choose another') from error
 
 
 def check(old: Config, new: Config) -> None:
@@ -115,6 +94,10 @@ def check(old: Config, new: Config) -> None:
     Raises:
         InputError: The new model cannot be built, or its loss or prediction fails.
     """
+    from ..analysis import trial
+    from ..models import build_random
+    from ..swap import measure
+
     for name, cfg in (('before', old), ('after', new)):
         if cfg.default_scope != 'mmpretrain':
             seen = measure(cfg)

@@ -1,24 +1,18 @@
-"""Evaluate a checkpoint of a detector, a segmentor or a classifier; which one, the config's scope says."""
+"""Evaluate a checkpoint of a detector, a segmentor or a classifier."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
-from mmengine.evaluator import DumpResults
-from mmengine.hooks import LoggerHook
-from mmengine.runner import Runner
 
 from ..configs import load_config, settle_work_dir
 from ..errors import InputError
-from ..training.checks import SameModel, check_classes, check_data
-from ..training.launch import leave, set_launcher
-from .common import add_config, add_run, make_parser, parse_args
+from .common import add_config, add_run, check_checkpoint, make_parser, parse_args
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Switch on the toolbox's visualization hook; each toolbox names the folder in its own place."""
+    """Switch on the visualization hook; each toolbox sets its folder in another place."""
     hook = cfg.default_hooks.get('visualization')
     if hook is None:
         raise InputError('--show-dir: the config has no default_hooks.visualization to draw with')
@@ -32,11 +26,11 @@ def draw_into(cfg: Config, folder: str) -> None:
 
 
 def score_by_real(cfg: Config, ann_file: str) -> None:
-    """Let a classifier's first guess count as right where it is among the labels of ImageNet ReaL."""
+    """Count a classifier's first guess as right if it is among the labels of ImageNet ReaL."""
     if cfg.default_scope != 'mmpretrain':
-        raise InputError(f'--real: is for classifiers of ImageNet, and this config is of {cfg.default_scope}')
+        raise InputError(f'--real: is for ImageNet classifiers, but this is a config of {cfg.default_scope}')
     if not Path(ann_file).is_file():
-        raise InputError(f'--real: {ann_file} does not exist; python tools/imagenet_labels.py real writes it')
+        raise InputError(f'--real: {ann_file} does not exist; `cvt-backbone imagenet-labels real` writes it')
     old = cfg.test_dataloader.dataset
     cfg.test_dataloader.dataset = dict(
         type='MultiLabelDataset',
@@ -45,28 +39,36 @@ def score_by_real(cfg: Config, ann_file: str) -> None:
         ann_file=str(Path(ann_file).resolve()),
         pipeline=old.pipeline,
     )
-    # Of one guess per image the share that is right.
+    # The share of images whose one guess is right.
     cfg.test_evaluator = dict(type='MultiLabelMetric', topk=1, items=['precision'], average='micro')
 
 
 def main() -> None:
     """Read the config, check what it needs, evaluate."""
-    parser = make_parser(__doc__, 'mask-rcnn_cvt-13_fpn_1x_coco work_dirs/mask-rcnn_cvt-13_fpn_1x_coco/epoch_12.pth')
+    parser = make_parser(__doc__, 'mask-rcnn_cvt-nano_fpn_digits work_dirs/demo/epoch_5.pth', after='demo')
     add_config(parser)
     add_run(parser)
-    parser.add_argument('checkpoint', help='checkpoint of a training of this config')
-    parser.add_argument('--out', help='pickle file for the raw predictions (.pkl)')
-    parser.add_argument('--show-dir', help='folder for painted images; mmdet puts it below WORK_DIR/TIME_STAMP')
-    parser.add_argument('--real', metavar='FILE', help='labels of ImageNet ReaL by tools/imagenet_labels.py')
+    parser.add_argument('checkpoint', help='checkpoint that a training of this config wrote')
+    parser.add_argument('--out', metavar='FILE', help='write the raw predictions to this pickle file (.pkl)')
+    parser.add_argument(
+        '--show-dir', metavar='FOLDER', help='draw the predictions there; mmdet: below WORK_DIR/TIMESTAMP'
+    )
+    parser.add_argument('--real', metavar='FILE', help='ImageNet ReaL labels, as `cvt-backbone imagenet-labels` writes')
     args = parse_args(parser)
+    from mmengine.dist import is_main_process
+    from mmengine.evaluator import DumpResults
+    from mmengine.hooks import LoggerHook
+    from mmengine.runner import Runner
+
+    from ..training.checks import SameModel, check_classes, check_data
+    from ..training.launch import leave, set_launcher
 
     cfg = load_config(args.config, args.cfg_options)
     if args.real:
         score_by_real(cfg, args.real)
     check_data(cfg, 'test')
     check_classes(cfg, 'test')
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        raise InputError(f'checkpoint: {args.checkpoint} does not exist')
+    check_checkpoint(args.checkpoint)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
     settle_work_dir(cfg, args.work_dir, args.config)
@@ -76,9 +78,9 @@ def main() -> None:
         draw_into(cfg, args.show_dir)
     runner = Runner.from_cfg(cfg)
     if not is_main_process():
-        # Every process's LoggerHook writes the results to one and the same JSON file, at times into one another's.
+        # Every process's LoggerHook writes to the same JSON file; the results would mix.
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, LoggerHook)]
-    advice = 'published weights are first to be converted: python tools/convert_checkpoint.py SRC DST --to mmpretrain'
+    advice = 'convert published weights first: cvt-backbone convert SRC DST --to mmpretrain'
     runner.register_hook(SameModel(f'checkpoint: {args.checkpoint}', advice))
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

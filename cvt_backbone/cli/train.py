@@ -1,4 +1,4 @@
-"""Train a detector, a segmentor or a classifier; which one, the config's scope says."""
+"""Train a detector, a segmentor or a classifier; the config's default_scope says which."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
-from ..configs import load_config, settle_work_dir
-from ..configs.edit import add_import
+from ..configs import add_import, load_config, settle_work_dir
 from ..errors import InputError, TrainingStopped
-from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
-from ..training.launch import check_strategy, leave, set_launcher
 from .common import add_config, add_run, make_parser, parse_args
 
 
@@ -37,15 +33,23 @@ def keep_going(cfg: Config) -> None:
 
 def main() -> None:
     """Read the config, check what it needs, train."""
-    parser = make_parser(__doc__, 'mask-rcnn_cvt-13_fpn_1x_coco --cfg-options data_root=data/coco')
+    parser = make_parser(__doc__, 'semantic-fpn_cvt-nano_digits --work-dir work_dirs/segmentor', after='digits')
     add_config(parser)
     add_run(parser)
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the lr to the batch size')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', help='go on from this checkpoint, or from the last one of the work dir'
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='resume from this checkpoint, or without a name from the last one in the work dir',
     )
     args = parse_args(parser)
+    from mmengine.device import get_device
+
+    from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
+    from ..training.launch import check_strategy, leave, set_launcher
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
@@ -57,7 +61,7 @@ def main() -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise InputError(
-            '--amp: mixed precision needs a GPU and there is none; leave it out, or where the config asks for it '
+            '--amp: mixed precision needs a GPU and there is none; leave it out, or if the config asks for it, '
             'give --cfg-options optim_wrapper.type=OptimWrapper'
         )
     if args.auto_scale_lr:
@@ -69,13 +73,13 @@ def main() -> None:
     if args.resume:
         if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).exists():
             raise InputError(
-                f'--resume: {args.resume} does not exist; without a name it takes the last of the work dir'
+                f'--resume: {args.resume} does not exist; without a name it takes the last one in the work dir'
             )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     runner = RUNNERS.build(cfg)
     if args.resume:
-        advice = 'to start from its weights instead of going on, give them as init_cfg of the backbone'
+        advice = 'to start from its weights instead of resuming, give them as init_cfg of the backbone'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))
     warn_of_lr(runner, cfg)
     try:

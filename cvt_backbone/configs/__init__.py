@@ -2,12 +2,13 @@
 
 from .edit import add_import, drop_pretrained, drop_weights, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, get_config, list_configs, shipped, toolbox_folder
-from .parts import check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
+from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
 from .read import import_toolbox, load_config, read_config
 
 __all__ = [
     'SCOPES',
     'add_import',
+    'as_list',
     'check_dict',
     'config_path',
     'datasets_of',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from ..files import check_writable
-from .parts import check_dict, dicts
+from .parts import as_list, check_dict, dicts, kind_of
 
 
 def move_data_root(cfg: Config, new: str) -> None:
@@ -48,23 +47,26 @@ def settle_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None
 
 
 def drop_pretrained(settings: Any) -> None:
-    """Take the names of weights out of a model's settings, in place, wherever they stand."""
+    """Take the names of weights out of a model's settings, in place; nothing is read or downloaded then."""
     for part in dicts(settings):
-        if any(item.get('type') == 'Pretrained' for item in dicts(part.get('init_cfg'))):
+        if any(_is_pretrained(item) for item in dicts(part.get('init_cfg'))):
             part['init_cfg'] = None
-        if isinstance(part.get('pretrained'), str):
-            part['pretrained'] = None
+        if part.get('pretrained'):
+            part['pretrained'] = None if isinstance(part['pretrained'], str) else False
 
 
 def drop_weights(cfg: Config, owner: dict) -> None:
     """Take out the weights of a whole model, which go with those of its backbone."""
     for part in (cfg.model, owner):
         part.pop('pretrained', None)
-        init_cfg = part.get('init_cfg')
-        if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
+        if _is_pretrained(part.get('init_cfg')):
             del part['init_cfg']
     if cfg.get('load_from'):
         cfg.load_from = None
+
+
+def _is_pretrained(init_cfg: Any) -> bool:
+    return kind_of(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 
 def add_import(cfg: Config) -> None:
@@ -75,11 +77,10 @@ def add_import(cfg: Config) -> None:
     """
     custom = check_dict('custom_imports', cfg.get('custom_imports') or {})
     imports = custom.get('imports') or []
-    imports = [imports] if isinstance(imports, str) else imports
-    if not isinstance(imports, (list, tuple)) or not all(isinstance(name, str) for name in imports):
+    if not all(isinstance(name, str) for name in as_list(imports)):
         raise InputError(f'custom_imports: imports must be a list of names, got {imports!r}')
     cfg.custom_imports = {
         **custom,
-        'imports': [*imports, *({'cvt_backbone'} - set(imports))],
+        'imports': [*as_list(imports), *({'cvt_backbone'} - set(as_list(imports)))],
         'allow_failed_imports': custom.get('allow_failed_imports', False),
     }

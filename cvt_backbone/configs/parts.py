@@ -27,6 +27,13 @@ def kind_of(part: Any) -> str:
     return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).rpartition('.')[2]
 
 
+def as_list(part: Any) -> list:
+    """The items of a part that may be one item or several; nothing if it is empty or None."""
+    if isinstance(part, (list, tuple)):
+        return list(part)
+    return [part] if part else []
+
+
 def dicts(value: Any) -> Iterator[dict]:
     """Each dict inside a config, outer ones first."""
     if isinstance(value, dict):

@@ -17,7 +17,8 @@ from sklearn.datasets import load_digits, load_sample_images
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..files import check_writable, replacing
+from ..files import check_writable, writing
+from . import DIGITS
 
 FORMAT = 1  # to be raised whenever the same arguments would give other bytes
 CLASSES = tuple('0123456789')
@@ -29,7 +30,6 @@ SCENE_HEIGHTS = (0.15, 0.4)  # of a digit, over the side of the picture
 MIN_VISIBLE = 0.6  # share of a digit that the later ones must leave uncovered
 CLASS_SIZE = 64
 CLASS_HEIGHTS = (0.5, 0.9)
-TRAIN_COPIES = 3  # pictures of each scan in classes/train, if nothing is said
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def write_classes(root: Path, split: Split, copies: int) -> None:
             Image.fromarray(picture).save(folder / name / f'{index:04d}_{copy}.png')
 
 
-def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: int = TRAIN_COPIES) -> None:
+def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: int = DIGITS['copies']) -> None:
     """Write the data set, whole or not at all, and print what became of it.
 
     Args:
@@ -233,7 +233,7 @@ def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: i
     for name, least in {'train': 1, 'val': 1, 'size': 64, 'seed': 0, 'copies': 1}.items():
         if arguments[name] < least:
             raise InputError(f'{name} must be at least {least}, got {arguments[name]}')
-    if copies == TRAIN_COPIES:
+    if copies == DIGITS['copies']:
         del arguments['copies']  # as in sets of before there was a choice
     meta = json.dumps({'format': FORMAT, **arguments})
     content = f'{train} + {val} pictures of {size}x{size} pixels and the class folders'
@@ -244,14 +244,11 @@ def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: i
         print(f'nothing to do: {content} are in {out}')
         return
     check_writable('OUT', out.parent)
-    try:
-        with replacing(out, folder=True) as root:
-            train_split, val_split = make_splits(seed)
-            write_scenes(root, train_split, train, size)
-            write_scenes(root, val_split, val, size)
-            write_classes(root, train_split, copies)
-            write_classes(root, val_split, 1)
-            (root / 'meta.json').write_text(meta)
-    except OSError as error:
-        raise InputError(f'OUT: cannot write {out} ({error.strerror or error})') from error
+    with writing('OUT', out, folder=True) as root:
+        train_split, val_split = make_splits(seed)
+        write_scenes(root, train_split, train, size)
+        write_scenes(root, val_split, val, size)
+        write_classes(root, train_split, copies)
+        write_classes(root, val_split, 1)
+        (root / 'meta.json').write_text(meta)
     print(f'wrote {content} to {out}')

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import writing
 from .parts import Exported
 
 FORMATS = ('onnx', 'torch-export', 'torchscript')
@@ -82,17 +82,14 @@ def write(exported: Exported, name: str, path: Path, size: list[int] | None = No
     Raises:
         InputError: It cannot be written, or deviates by more than :data:`TOLERANCE`; nothing is left then.
     """
-    try:
-        with replacing(path, suffix='.pt2' if name == 'torch-export' else '') as part:
-            if name == 'torchscript':
-                write_torchscript(exported, part, size)
-            else:
-                (write_onnx if name == 'onnx' else write_torch_export)(exported, part)
-            deviation = largest_deviation(exported, open_file(name, part), [(1, *size)] if size else SHAPES)
-            if not deviation <= TOLERANCE:
-                raise InputError(f'config: the {name} file deviates from the model by {deviation:.1e}; not written')
-    except OSError as error:
-        raise InputError(f'--out: cannot write {path} ({error.strerror or error})') from error
+    with writing('--out', path, suffix='.pt2' if name == 'torch-export' else '') as part:
+        if name == 'torchscript':
+            write_torchscript(exported, part, size)
+        else:
+            (write_onnx if name == 'onnx' else write_torch_export)(exported, part)
+        deviation = largest_deviation(exported, open_file(name, part), [(1, *size)] if size else SHAPES)
+        if not deviation <= TOLERANCE:
+            raise InputError(f'config: the {name} file deviates from the model by {deviation:.1e}; not written')
     return deviation
 
 

@@ -1,4 +1,4 @@
-"""An ONNX file of tools/export.py, run by ONNX Runtime and put behind the interface of its toolbox."""
+"""An ONNX file of `cvt-backbone export`, run by ONNX Runtime and put behind the interface of its toolbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OnnxModel:
         device: ``cpu`` or ``cuda:N``; the latter needs ``onnxruntime-gpu``.
 
     Raises:
-        InputError: ONNX Runtime is not installed or has no such device, or the file is none of tools/export.py.
+        InputError: ONNX Runtime is not installed or has no such device, or the file is none of `cvt-backbone export`.
     """
 
     def __init__(self, path: Path | str, device: str = 'cpu') -> None:
@@ -42,9 +42,9 @@ class OnnxModel:
             entries = self.session.get_modelmeta().custom_metadata_map
             self.metadata: dict[str, Any] = {key: json.loads(value) for key, value in entries.items()}
         except Exception as error:  # the runtime's own kinds, and JSON's
-            raise InputError(f'{path} cannot be read as an ONNX file of tools/export.py ({error})') from error
+            raise InputError(f'{path} cannot be read as an ONNX file of `cvt-backbone export` ({error})') from error
         if not str(self.metadata.get('producer')).startswith('cvt_backbone'):
-            raise InputError(f'{path} has no metadata of tools/export.py; export the model with it')
+            raise InputError(f'{path} has no metadata of `cvt-backbone export`; export the model with it')
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run it.
@@ -95,7 +95,9 @@ def check_onnx(cfg: Config, path: str, device: str) -> OnnxModel:
     if json.loads(json.dumps(arch)) != model.metadata['arch']:
         raise InputError(f'checkpoint: {path} is of arch {model.metadata["arch"]}, and the config has {arch}')
     if not model.metadata['classes']:
-        raise InputError(f'checkpoint: {path} names no classes; export it from a checkpoint that tools/train.py wrote')
+        raise InputError(
+            f'checkpoint: {path} names no classes; export it from a checkpoint that `cvt-backbone train` wrote'
+        )
     return model
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..archs import merge_alike
 from ..backbone import CvT
+from ..configs import kind_of
 from ..errors import InputError
 from ..version import __version__
 
@@ -177,13 +178,13 @@ def choose_part(cfg: Config, part: str | None) -> str:
     """
     if part is not None and part not in PARTS:
         raise InputError(f'--part: {part!r} is unknown; choose among {", ".join(PARTS)}')
-    if cfg.model.get('backbone', {}).get('type') not in ('CvT', 'cvt_backbone.CvT'):
+    if kind_of(cfg.model.get('backbone')) != 'CvT':
         raise InputError(
             f'config: model.backbone must be a CvT, got type {cfg.model.get("backbone", {}).get("type")!r}; '
-            f'tools/swap_backbone.py puts one into a config'
+            f'`cvt-backbone swap` puts one into a config'
         )
     kinds = {'mmpretrain': ('ImageClassifier', 'classifier'), 'mmseg': ('EncoderDecoder', 'segmentor')}
-    model_type = cfg.model.get('type', '').split('.')[-1]
+    model_type = kind_of(cfg.model)
     whole = kinds[cfg.default_scope][1] if kinds.get(cfg.default_scope, ('',))[0] == model_type else None
     if part in ('classifier', 'segmentor') and part != whole:
         advice = f'--part {whole}, features or backbone' if whole else '--part features or backbone'

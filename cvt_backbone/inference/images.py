@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import check_writable, writing
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -80,10 +80,7 @@ def write_results(out: Path, name: str, result: dict | np.ndarray, picture: np.n
         Image.fromarray(result).save(raw, format='PNG')
     suffix = 'json' if isinstance(result, dict) else 'png'
     files = {out / f'raw/{name}.{suffix}': raw, out / f'pictures/{name}.jpg': painted}
-    try:
-        with ExitStack() as stack:
-            for path, data in files.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(replacing(path)).write_bytes(data.getvalue())
-    except OSError as error:
-        raise InputError(f'--out: cannot write the results of {name} into {out} ({error.strerror})') from error
+    with ExitStack() as stack:
+        for path, data in files.items():
+            check_writable('--out', path.parent)
+            stack.enter_context(writing('--out', path)).write_bytes(data.getvalue())

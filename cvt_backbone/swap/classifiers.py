@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mmengine.config import ConfigDict
 
 from ..archs import get_arch
-from ..configs.parts import check_dict, kind_of
+from ..configs import check_dict, kind_of
 from ..errors import SwapError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..configs.parts import check_dict
+from ..configs import as_list, check_dict
 from ..errors import SwapError
 from .plan import Consumer
 from .probe import Level
@@ -53,11 +53,10 @@ def segmentor_heads(model: Mapping) -> Iterator[tuple[str, dict, bool]]:
     if not model['decode_head']:
         raise SwapError(f'decode_head: must be a head or a list of heads, got {model["decode_head"]!r}')
     for key in SEGMENTOR_HEADS:
-        heads = model.get(key) or []
-        listed = isinstance(heads, (list, tuple))
-        for i, head in enumerate(heads if listed else [heads]):
-            name = f'{key}[{i}]' if listed else key
-            main = key == 'decode_head' and (not listed or i == len(heads) - 1)
+        heads = _each(model.get(key))
+        for i, (place, head) in enumerate(heads):
+            name = key + place
+            main = key == 'decode_head' and i == len(heads) - 1
             if 'kernel_generate_head' in check_dict(name, head):  # K-Net: the first mask comes from a head of its own
                 name = f'{name}.kernel_generate_head'
                 yield name, check_dict(name, head['kernel_generate_head']), main
@@ -164,9 +163,8 @@ def _fit_detector(model: Mapping, before: list[int], after: list[int]) -> None:
 
 
 def _each(part: Any) -> list[tuple[str, dict]]:
-    if isinstance(part, (list, tuple)):
-        return [(f'[{i}]', item) for i, item in enumerate(part)]
-    return [('', part)] if part else []
+    listed = isinstance(part, (list, tuple))
+    return [(f'[{i}]' if listed else '', item) for i, item in enumerate(as_list(part))]
 
 
 def _fit_channels(name: str, head: dict, key: str, before: list[int], after: list[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..configs.parts import check_dict, kind_of
+from ..configs import check_dict, kind_of
 from ..errors import SwapError
 from .probe import Level
 

@@ -14,7 +14,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from ..configs.parts import kind_of
+from ..configs import drop_pretrained, kind_of
 from ..errors import SwapError
 
 IMAGE_SIZES = (128, 256, 512)  # pixels; coarse pyramids shrink the smaller ones to nothing
@@ -84,8 +84,10 @@ def build_part(name: str, cfg: Any) -> nn.Module:
     Raises:
         SwapError: It cannot be built.
     """
+    cfg = copy.deepcopy(cfg)
+    drop_pretrained(cfg)
     try:
-        return MODELS.build(without_weights(cfg))
+        return MODELS.build(cfg)
     except Exception as error:  # whatever a part's constructor raises; its words say more than ours
         kinds = [kind_of(part) for part in cfg] if isinstance(cfg, (list, tuple)) else kind_of(cfg)
         raise SwapError(f'{name}: {kinds or repr(cfg)} cannot be built: {first_line(error)}') from error
@@ -94,26 +96,6 @@ def build_part(name: str, cfg: Any) -> nn.Module:
 def first_line(error: Exception) -> str:
     """The error in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def without_weights(cfg: Any) -> Any:
-    """A copy of a config in which nothing is loaded from a checkpoint or downloaded."""
-    cfg = copy.deepcopy(cfg)
-
-    def strip(part: Any) -> None:
-        if isinstance(part, dict):
-            if part.get('pretrained'):
-                part['pretrained'] = None if isinstance(part['pretrained'], str) else False
-            if part.get('init_cfg'):
-                part['init_cfg'] = None
-            for value in part.values():
-                strip(value)
-        elif isinstance(part, (list, tuple)):
-            for value in part:
-                strip(value)
-
-    strip(cfg)
-    return cfg
 
 
 def probe(model: Mapping, image_sizes: Sequence[int] = ()) -> Probe:

@@ -12,8 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from ..archs import get_arch
 from ..backbone import CvT
-from ..configs.edit import add_import, drop_weights
-from ..configs.parts import find_owner, scope_of
+from ..configs import add_import, as_list, drop_weights, find_owner, scope_of
 from ..errors import SwapError
 from .classifiers import is_classifier, swap_classifier
 from .heads import consumers, fit_heads, is_segmentor
@@ -132,8 +131,7 @@ def _place(model: dict, old: Sequence[Level], plan: Plan) -> None:
     places = {i: place for (_, i), place in plan.places.items()}
     order = [places.get(i, 0) for i in range(len(old))]
     in_order = order == list(range(len(plan.levels)))
-    necks = model.get('neck') or []
-    necks = list(necks) if isinstance(necks, (list, tuple)) else [necks]
+    necks = as_list(model.get('neck'))
     if necks:
         fit_neck(necks[0], old, [plan.levels[i] for i in order])
         reads_last = isinstance(necks[0]['in_channels'], int) and order[-1] == len(plan.levels) - 1

@@ -32,7 +32,7 @@ class AtomicCheckpointHook(CheckpointHook):
     mmengine removes the outdated checkpoint, then writes the new one in place, then its name into ``last_checkpoint``:
     killed in between, a run is left with half a file, or with an empty name. Here each file is written under the name
     ``.NAME.part``, forced to the disk and renamed, and what is outdated goes last. A full disk ends the run with
-    ``TrainingStopped`` (exit status 4 of tools/train.py), the earlier checkpoint being intact.
+    ``TrainingStopped`` (exit status 4 of `cvt-backbone train`), the earlier checkpoint being intact.
 
     SIGTERM, which schedulers send before they take a machine back, lets the running iteration end, writes
     ``preempted.pth`` and ends the run (exit status 75). ``resume`` goes on with the next batch where the training loop

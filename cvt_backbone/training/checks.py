@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..checkpoints import compare_shapes, shapes_of
-from ..configs import datasets_of
+from ..configs import datasets_of, kind_of
 from ..errors import InputError
 
 
@@ -31,9 +31,11 @@ def check_data(cfg: Config, *splits: str) -> None:
         for dataset in datasets_of(cfg.get(f'{split}_dataloader')):
             root = Path(dataset.get('data_root') or '')
             if not root.is_dir():
+                digits = digits_folder(root)
                 raise InputError(
                     f'data_root: the {split} data of this config should be in {root}, which is not there; '
-                    f'give the folder by --cfg-options data_root=FOLDER{_digits_hint(root)}'
+                    f'give the folder by --cfg-options data_root=FOLDER'
+                    + (f', or make it: cvt-backbone digits {digits}' if digits else '')
                 )
             ann_file = dataset.get('ann_file')
             if ann_file and not (root / ann_file).exists():
@@ -48,9 +50,10 @@ def check_data(cfg: Config, *splits: str) -> None:
                     )
 
 
-def _digits_hint(root: Path) -> str:
+def digits_folder(root: Path) -> Path | None:
+    """The folder that ``cvt-backbone digits`` makes for this data root; None if the data are others."""
     folder = root.parent if root.name == 'classes' else root
-    return f', or make it: python tools/make_digits.py {folder}' if folder.name == 'digits' else ''
+    return folder if folder.name == 'digits' else None
 
 
 def check_classes(cfg: Config, *splits: str) -> None:
@@ -97,7 +100,7 @@ def check_classes(cfg: Config, *splits: str) -> None:
 def _splits(cfg: Config, splits: tuple[str, ...]) -> Iterator[tuple[str, dict]]:
     for split in splits:
         for dataset in datasets_of(cfg.get(f'{split}_dataloader')):
-            if dataset['type'] in ('ImageNet', 'ImageNet21k', 'CustomDataset'):
+            if kind_of(dataset) in ('ImageNet', 'ImageNet21k', 'CustomDataset'):
                 yield split, dataset
 
 

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
+from ..configs import kind_of
 from ..errors import InputError
 
 
@@ -87,7 +88,7 @@ def check_strategy(cfg: Config) -> None:
         InputError: A sharded model shall train in one process or clip gradients by their norm, the best checkpoint
             shall be kept, or DeepSpeed is not installed or asked for what mmengine does not pass on to it.
     """
-    name = cfg.get('strategy', {}).get('type', '').rpartition('.')[-1]
+    name = kind_of(cfg.get('strategy'))
     clip_grad = cfg.optim_wrapper.get('clip_grad') or {}
     if name == 'FSDPStrategy' and cfg.launcher == 'none':
         raise InputError(

@@ -72,7 +72,7 @@ def test_verify_every_pair(convert, tmp_path, source, to):
 
 
 def test_verify_keeps_the_old_file_if_the_new_one_is_wrong(convert, nano, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert_checkpoint, 'largest_difference', lambda *args: (0.5, 'logits'))
+    monkeypatch.setattr('cvt_backbone.analysis.verify.largest_difference', lambda *args: (0.5, 'logits'))
     (tmp_path / 'o.pth').write_text('precious')
     before = sorted(tmp_path.iterdir())
     status, out = convert(nano, tmp_path / 'o.pth', '--to', 'official', '--verify', '--force')
@@ -124,7 +124,7 @@ def test_grey_images(convert, nano, tmp_path):
         (('nano.pth', 'o.pth', '--to', 'official', '--arch', 'cvt-31'), 'choose one of cvt-nano, cvt-13'),
         (('nano.pth', 'o.pth', '--to', 'official', '--arch', '{"depths"'), 'neither a name of the zoo nor JSON'),
         (('nano.pth', 'o.pth', '--to', 'official', '--arch', 'cvt-13'), 'nothing was loaded'),
-        (('nano.pth', 'o.pth', '--to', 'timm'), 'invalid choice'),
+        (('nano.pth', 'o.pth', '--to', 'timm'), "to='timm' is no target; choose one of official"),
         (('nano.pth', '--to', 'official'), 'DST is missing'),
         (('nano.pth', 'o.pth', '--to', 'official', '--in-channels', '0'), 'must be at least 1, got 0'),
         (('nan.pth', 'o.pth', '--to', 'official', '--strict-finite'), 'NaN or infinity in 1 tensor'),
@@ -155,8 +155,9 @@ def test_force_replaces_files_and_folders(convert, nano, tmp_path):
     assert [convert(*args)[0], convert(*args)[0], convert(*args, '--force')[0]] == [0, 2, 0]
     assert sorted(p.name for p in (tmp_path / 'hf').iterdir()) == ['config.json', 'model.safetensors']
     (tmp_path / 'hf').rename(tmp_path / 'hf.old')  # as a killed call may leave it
-    assert convert(*args)[0] == 2, 'the old folder is put back and still needs --force'
-    assert sorted(p.name for p in (tmp_path / 'hf').iterdir()) == ['config.json', 'model.safetensors']
+    status, out = convert(*args, '--force')
+    assert status == 2 and 'hf.old exists: the former hf of an interrupted call, or your own' in out
+    assert sorted(p.name for p in (tmp_path / 'hf.old').iterdir()) == ['config.json', 'model.safetensors']
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

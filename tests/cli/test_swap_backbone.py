@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_round_trip(config: str, tmp_path: Path, call, capsys) -> None:
 
     text = out.read_text()
     assert text.startswith(f'# Made from {config} by cvt_backbone')
-    assert '--optim adamw --options window_sizes=' in text
+    assert "--optim adamw --check --options 'window_sizes=(8,None,None)'" in text
     assert '_base_' not in text.replace('cvt_backbone', '')
     for name in ('base.py', 'rpn.py'):
         (tmp_path / name).unlink()
@@ -115,7 +116,7 @@ def test_read_only_folder(config: str, tmp_path: Path, call, monkeypatch: pytest
     def refuse(dir: Path) -> None:  # root writes into read-only folders
         raise PermissionError(errno.EACCES, 'Permission denied')
 
-    monkeypatch.setattr(swap_backbone.tempfile, 'TemporaryFile', refuse)
+    monkeypatch.setattr(tempfile, 'TemporaryFile', refuse)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError, match=r'cannot write into .* .Permission denied.; choose another folder'):
         call(config, '-o', tmp_path / 'mine.py')

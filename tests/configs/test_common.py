@@ -58,10 +58,10 @@ def test_data_root_without_one_in_the_config():
 
 def test_missing_data(tmp_path):
     cfg = load_config(str(ROOT / DEMO), {'data_root': str(tmp_path / 'digits')})
-    with pytest.raises(ValueError, match=r'data_root: the train data.*digits.*python tools/make_digits\.py'):
+    with pytest.raises(ValueError, match=r'data_root: the train data.*, or make it: cvt-backbone digits .*/digits$'):
         check_data(cfg, 'train', 'val')
     classes = load_config(str(ROOT / 'configs/cls/cvt-nano_1xb64_digits.py'), {'data_root': 'no/digits/classes'})
-    with pytest.raises(ValueError, match=r'make it: python tools/make_digits\.py no/digits$'):
+    with pytest.raises(ValueError, match=r'make it: cvt-backbone digits no/digits$'):
         check_data(classes, 'train')
     (tmp_path / 'digits').mkdir()
     with pytest.raises(ValueError, match=r'lacks annotations/instances_train\.json'):
@@ -83,7 +83,7 @@ def test_work_dir(tmp_path, monkeypatch):
     [
         (('train.py', 'no_such_config.py'), 'config: no_such_config.py does not exist'),
         (('train.py', COCO, '--cfg-options', 'data_root=/nowhere'), 'data_root: the train data'),
-        (('demo.py', '--cfg-options', 'data_root=/nowhere/digits'), 'make_digits.py'),
+        (('demo.py', '--cfg-options', 'data_root=/nowhere/digits'), 'cvt-backbone digits /nowhere/digits'),
         (('test.py', COCO, 'no.pth', '--cfg-options', 'data_root=/nowhere'), 'data_root: the test data'),
     ],
 )

@@ -4,7 +4,6 @@ import functools
 import json
 from pathlib import Path
 
-import mmengine
 import pytest
 import torch
 from mmengine.config import Config
@@ -13,7 +12,7 @@ mmdet = pytest.importorskip('mmdet')
 from cvt_backbone import spread_global  # noqa: E402
 from cvt_backbone.analysis import trial  # noqa: E402
 from cvt_backbone.models import build_random  # noqa: E402
-from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, read_metafile, settings_of  # noqa: E402
+from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, settings_of  # noqa: E402
 from helpers.tools import tool  # noqa: E402
 
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
@@ -22,14 +21,6 @@ REAL_IMAGES = ROOT.parent / 'shared/data/coco128'
 
 each_config = pytest.mark.parametrize('path', COCO + DIGITS, ids=lambda p: p.stem)
 each_coco_config = pytest.mark.parametrize('path', COCO, ids=lambda p: p.stem)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _metafiles_read_once():
-    """mmengine reads mmdet's hundred metafiles anew for each of its files that a config inherits."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.utils.load', functools.cache(mmengine.load))
-        yield
 
 
 def find(stem):
@@ -150,13 +141,6 @@ def test_amp_variants_differ_from_their_base_in_the_wrapper_alone(path):
         base = find(path.stem.replace('_amp-', '_')).to_dict()
         del base['optim_wrapper']['type']
         assert cfg == base
-
-
-@pytest.mark.parametrize('family', sorted({p.parent for p in COCO}), ids=lambda p: p.name)
-def test_metafile_lists_each_config_once(family):
-    for path, metadata in read_metafile(family, COCO):
-        assert metadata.get('Epochs') == load(path).train_cfg.get('max_epochs')
-        assert metadata.get('Iterations') == load(path).train_cfg.get('max_iters')
 
 
 def check_step_and_prediction(path):

@@ -16,7 +16,7 @@ from mmseg.registry import DATASETS
 
 from cvt_backbone.analysis import trial
 from cvt_backbone.models import build_random
-from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, read_metafile, settings_of
+from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, settings_of
 
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
 DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
@@ -110,14 +110,6 @@ def test_each_family_has_a_primitive_and_its_global_variant(family):
     for path in SEG:
         if path.parent == family and path != primitive_path:
             assert len(path.read_text().splitlines()) <= 15, path.name
-
-
-@pytest.mark.parametrize('family', sorted({p.parent for p in SEG}), ids=lambda p: p.name)
-def test_metafile_lists_each_config_once(family):
-    for path, metadata in read_metafile(family, SEG):
-        assert metadata['Iterations'] == load(path).train_cfg.max_iters
-        assert metadata['Training Data'].lower() in path.stem
-        assert metadata['Crop Size'] == str(tuple(load(path).crop_size))
 
 
 @functools.cache

@@ -114,7 +114,7 @@ def test_converted_weights_are_evaluated_at_the_crop_of_their_row(config, side, 
     result = tool('test.py', config, source, *options, quiet)
     assert result.returncode == 2
     assert 'is of another model than the config' in result.stderr
-    assert 'tools/convert_checkpoint.py SRC DST --to mmpretrain' in result.stderr
+    assert 'cvt-backbone convert SRC DST --to mmpretrain' in result.stderr
 
 
 def test_v2_folders_are_numbers(tmp_path, monkeypatch, capsys):
@@ -174,7 +174,7 @@ def test_real_of_other_images(sets, message, tmp_path, monkeypatch, capsys):
 
 def test_real_is_for_classifiers():
     detector = load_config(str(ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'))
-    with pytest.raises(InputError, match='--real: is for classifiers'):
+    with pytest.raises(InputError, match='--real: is for ImageNet classifiers'):
         test_command.score_by_real(detector, 'x')
     with pytest.raises(InputError, match=r'--real: no\.json does not exist'):
         test_command.score_by_real(load_config(str(ROOT / AT_224)), 'no.json')

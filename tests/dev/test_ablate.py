@@ -121,11 +121,6 @@ def test_bad_input(monkeypatch, tmp_path, digits, ran, capsys, options, message)
     assert not ran
 
 
-def test_spread_of_one_run():
-    assert ablate.spread([90.0]) == 0
-    assert ablate.spread([1.0, 2.0, 3.0]) == 1
-
-
 def test_a_run_that_stops(monkeypatch, tmp_path, digits):
     """The reason is the last line that it wrote; what an earlier run logged there does not count."""
     job = ablate.make_job(ablate.find_configs(['baseline'])[0], 0, {'data_root': str(digits)})

@@ -13,6 +13,7 @@ import make_tables
 
 from cvt_backbone.archs import ZOO
 from cvt_backbone.checkpoints.shapes import expected_shapes
+from cvt_backbone.configs.metafiles import read_metafiles
 
 
 def test_nothing_has_drifted():
@@ -49,13 +50,11 @@ REPORTED = {
 
 def test_the_zoo():
     found = {}
-    for model in make_tables.read_models(make_tables.ROOT / 'configs/cls/metafile.yml'):
-        meta = model['Metadata']
-        assert (make_tables.ROOT / model['Config']).is_file(), model['Config']
-        assert 'Weights' not in model or model['Weights'].startswith('https://')
-        if 'Results' in model:
-            metrics = model['Results'][0]['Metrics'].values()
-            found[meta['Arch'], meta['Input Size']] = (*metrics, meta['Crop Ratio'])
+    for entry in read_metafiles():
+        meta = entry.metadata
+        assert all(address.startswith('https://') for address in entry.weights)
+        if entry.metrics:
+            found[meta['Arch'], meta['Input Size']] = (*entry.metrics.values(), meta['Crop Ratio'])
             shapes = expected_shapes(ZOO[meta['Arch']])
             parameters = sum(math.prod(shape) for name, shape in shapes.items() if 'running' not in name)
             assert meta['Parameters'] == parameters
@@ -68,9 +67,4 @@ def test_model_index_is_valid():
     index.build_models_with_collections()
     names = [model.name for model in index.models]
     assert len(names) == len(set(names)) > 40
-    configs = {
-        str(p.relative_to(make_tables.ROOT))
-        for task in ('det', 'seg')
-        for p in (make_tables.ROOT / 'configs' / task).rglob('*.py')
-    }
-    assert configs <= {model.config for model in index.models}
+    assert sorted(model.config for model in index.models) == sorted(entry.config for entry in read_metafiles())

@@ -87,4 +87,4 @@ def test_predict_refuses_files_that_are_none(classifier, tmp_path, monkeypatch, 
     (tmp_path / 'x.onnx').write_bytes(b'nothing')
     args = (classifier[0], tmp_path / 'x.onnx', tmp_path / 'a.png', '-o', tmp_path / 'out', '--device', 'cpu')
     assert call(monkeypatch, predict, *args) == 2
-    assert 'x.onnx cannot be read as an ONNX file of tools/export.py' in one_error(capfd)
+    assert 'x.onnx cannot be read as an ONNX file of `cvt-backbone export`' in one_error(capfd)

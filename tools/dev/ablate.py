@@ -20,15 +20,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import torch
 from mmengine.config import DictAction
 from tqdm import tqdm
 
 from cvt_backbone.analysis import flops as get_flops
+from cvt_backbone.analysis import plots
+from cvt_backbone.analysis.tables import markdown, mean_and_spread
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
@@ -51,9 +49,8 @@ the spread over the seeds, say nothing. The paper's ablations are on ImageNet.
 
 ![Top-1 accuracy per config, mean and standard deviation over the seeds]({plot})
 
-| option | config | parameters (M) | MACs (M) | top-1 (%), mean ± standard deviation | each seed |
-|---|---|---:|---:|---:|---:|
 """
+COLUMNS = ('option', 'config', 'parameters (M)', 'MACs (M)', 'top-1 (%), mean ± standard deviation', 'each seed')
 
 
 class Job(NamedTuple):
@@ -217,16 +214,16 @@ def write_table(out: Path, rows: list[tuple[Job, list[dict]]]) -> None:
         picture=100 / num_val, mean=mean, error=(mean * (100 - mean) / num_val) ** 0.5,
         plot=out.with_suffix('.png').name,
     )  # fmt: skip
+    cells = []
     for (job, _), values in zip(rows, accuracies, strict=True):
         total = get_flops.count(load_config(str(job.config), job.options), (SIDE, SIDE))[-1]
-        text += (
-            f'| {describe(job.config)} | `{job.config.name}` | {total.parameters / 1e6:.3f} | {total.macs / 1e6:.1f} '
-            f'| {statistics.mean(values):.2f} ± {spread(values):.2f} | {", ".join(f"{v:.2f}" for v in values)} |\n'
-        )
+        cells.append([
+            describe(job.config), f'`{job.config.name}`', f'{total.parameters / 1e6:.3f}', f'{total.macs / 1e6:.1f}',
+            mean_and_spread(values, 2), ', '.join(f'{value:.2f}' for value in values),
+        ])  # fmt: skip
     with replacing(out) as part:
-        part.write_text(text)
-    with replacing(out.with_suffix('.png')) as part:
-        plot([short_name(job.config) for job, _ in rows], accuracies, part)
+        part.write_text(text + markdown(COLUMNS, cells, 'llrrrr'))
+    plot([short_name(job.config) for job, _ in rows], accuracies, out.with_suffix('.png'))
 
 
 def describe(config: Path) -> str:
@@ -239,24 +236,17 @@ def short_name(config: Path) -> str:
     return config.stem.removeprefix('cvt-nano_').removesuffix('_digits')
 
 
-def spread(values: list[float]) -> float:
-    """The standard deviation of the sample; 0 of one value."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
 def plot(names: list[str], accuracies: list[list[float]], path: Path) -> None:
-    """Mean and standard deviation per config as error bars, each seed as a dot, the baseline's mean as a line."""
-    figure, ax = plt.subplots(figsize=(8, 0.45 * len(names) + 1.2), layout='constrained')
-    means, positions = [statistics.mean(values) for values in accuracies], range(len(names))
-    ax.axvline(means[0], color='0.8', zorder=0)
-    ax.errorbar(means, positions, xerr=[spread(values) for values in accuracies], fmt='s', color='C0', capsize=4)
-    for position, values in zip(positions, accuracies, strict=True):
-        ax.plot(values, [position + 0.18] * len(values), '.', color='C1')
-    ax.set_yticks(positions, names)
-    ax.invert_yaxis()
-    ax.set_xlabel('top-1 on held-out digits (%): mean and standard deviation (square), each seed (dot)')
-    figure.savefig(path, dpi=120, format='png')
-    plt.close(figure)
+    """A row per config, and the baseline's mean as a line."""
+    figure = plots.make_figure(8, 0.45 * len(names) + 1.2)
+    axes = figure.subplots()
+    axes.axvline(statistics.mean(accuracies[0]), color='0.8', zorder=0)
+    for position, values in enumerate(accuracies):
+        plots.draw_runs(axes, position, values, horizontal=True)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel('top-1 on held-out digits (%): mean and standard deviation (square), each seed (dot)')
+    plots.save(figure, path)
 
 
 if __name__ == '__main__':

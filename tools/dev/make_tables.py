@@ -3,78 +3,57 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
-import yaml
+from cvt_backbone.analysis.tables import markdown
+from cvt_backbone.configs import shipped
+from cvt_backbone.configs.metafiles import TASKS, metafiles, read_metafile, read_metafiles
+from cvt_backbone.files import replacing
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / 'README.md'
 INDEX = ROOT / 'model-index.yml'
-WEIGHTS = {'huggingface.co': 'Hugging Face', 'passl.bj.bcebos.com': 'PASSL'}
-
-
-def metafiles() -> list[Path]:
-    """Every metafile, the collection's first."""
-    return sorted((ROOT / 'configs').rglob('metafile.yml'), key=lambda path: (path.parent.name != 'cls', path))
+HOSTS = {'huggingface.co': 'Hugging Face', 'passl.bj.bcebos.com': 'PASSL'}
 
 
 def make_index() -> str:
     """The text of model-index.yml."""
-    return 'Import:\n' + ''.join(f'  - {path.relative_to(ROOT)}\n' for path in metafiles())
-
-
-def read_models(path: Path) -> list[dict[str, Any]]:
-    """The models of a metafile."""
-    return yaml.safe_load(path.read_text())['Models']
+    return 'Import:\n' + ''.join(f'  - configs/{path.relative_to(shipped("configs"))}\n' for path in metafiles())
 
 
 def zoo_table() -> str:
     """Published weights with their reported accuracy."""
     rows = []
-    for model in read_models(ROOT / 'configs/cls/metafile.yml'):
-        if 'Weights' not in model:
-            continue
-        meta = model['Metadata']
-        metrics = model['Results'][0]['Metrics'] if 'Results' in model else {}
-        links = [model['Weights'], model.get('Converted From', {}).get('Weights')]
-        rows.append(
-            [
-                f'{meta["Arch"]}, {meta["Input Size"]}',
-                meta['Training Data'].replace('ImageNet-', '').replace(', ', ' → '),
-                f'{meta["Parameters"] / 1e6:.1f} M',
-                f'{meta["Crop Ratio"]}',
-                ' / '.join(f'{value:.2f}' for value in metrics.values()) or 'not reported',
-                f'{meta["Paper Top 1 Accuracy"]}',
-                ', '.join(f'[{_host(link)}]({link})' for link in links if link),
-                f'[config]({model["Config"]})',
-            ]
-        )
+    for entry in read_metafiles():
+        if entry.weights:
+            meta = entry.metadata
+            rows.append(
+                [
+                    f'{meta["Arch"]}, {meta["Input Size"]}',
+                    meta['Training Data'].replace('ImageNet-', '').replace(', ', ' → '),
+                    f'{meta["Parameters"] / 1e6:.1f} M',
+                    f'{meta["Crop Ratio"]}',
+                    ' / '.join(f'{value:.2f}' for value in entry.metrics.values()) or 'not reported',
+                    f'{meta["Paper Top 1 Accuracy"]}',
+                    ', '.join(f'[{HOSTS[link.split("/")[2]]}]({link})' for link in entry.weights),
+                    f'[config]({entry.config})',
+                ]
+            )
     head = ['model', 'trained on ImageNet', 'parameters', 'crop', 'PASSL top-1 / top-5', 'paper top-1', 'weights', '']
-    return _table(head, rows)
-
-
-def _host(link: str) -> str:
-    return WEIGHTS[link.split('/')[2]]
+    return markdown(head, rows)
 
 
 def config_table() -> str:
     """The configs of each family of detectors and segmentors."""
     rows = []
-    for path in metafiles():
-        task, family = path.parts[-3:-1]
-        if task in ('det', 'seg'):
-            links = [f'[{model["Name"]}]({model["Config"]})' for model in read_models(path)]
-            rows.append([{'det': 'detection', 'seg': 'segmentation'}[task], f'`{family}`', '<br>'.join(links)])
-    return _table(['task', 'family', 'configs'], rows)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ['---'] * len(head), *rows]
-    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+    for entries in map(read_metafile, metafiles()):
+        task, family = entries[0].task, entries[0].family
+        if entries[0].config.startswith(f'configs/{task}/') and task != 'cls':
+            links = [f'[{entry.name}]({entry.config})' for entry in entries]
+            rows.append([TASKS[task], f'`{family}`', '<br>'.join(links)])
+    return markdown(['task', 'family', 'configs'], rows)
 
 
 def make_readme(text: str) -> str:
@@ -94,16 +73,15 @@ def make_readme(text: str) -> str:
 def main() -> None:
     """Write or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='change nothing; exit 1 where a file is out of date')
+    parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a file is out of date')
     args = parser.parse_args()
     stale = []
     for path, text in ((INDEX, make_index()), (README, make_readme(README.read_text()))):
         if not path.is_file() or path.read_text() != text:
             stale.append(path.name)
             if not args.check:
-                temporary = path.with_suffix('.part')
-                temporary.write_text(text)
-                os.replace(temporary, path)
+                with replacing(path) as part:
+                    part.write_text(text)
     if args.check and stale:
         sys.exit(f'{", ".join(stale)} out of date: run python tools/dev/make_tables.py')
     print('up to date' if not stale else f'written: {", ".join(stale)}')

@@ -9,21 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import torch
-from ablate import spread
-from matplotlib.axes import Axes
 from tqdm import tqdm
 
+from cvt_backbone.analysis import plots
+from cvt_backbone.analysis.tables import markdown, mean_and_spread
 from cvt_backbone.checkpoints import CheckpointError, read
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
@@ -45,9 +40,10 @@ the scans and photographs that the detector trains on, and none of the held-out 
 
 ![AP of each seed, mean and standard deviation]({plot})
 
-| backbone starts from | seeds | box AP, mean ± std. dev. | mask AP, mean ± std. dev. | mask AP of each seed |
-|---|---|---|---|---|
 """
+COLUMNS = (
+    'backbone starts from', 'seeds', 'box AP, mean ± std. dev.', 'mask AP, mean ± std. dev.', 'mask AP of each seed'
+)  # fmt: skip
 
 
 def main() -> None:
@@ -126,32 +122,28 @@ def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, in
         date=date.today(), epochs=args.epochs, config=CONFIG, images=images, train=train_images,
         machine=platform.machine(), torch=torch.__version__, plot=args.out.with_suffix('.png').name,
     )  # fmt: skip
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout='constrained')
+    figure = plots.make_figure(8, 3.2)
+    axes = figure.subplots(1, 2)
+    rows = []
     for pretrained, start in STARTS.items():
         values = {name: [results[pretrained, seed][name] for seed in args.seeds] for name in METRICS}
-        means = ' | '.join(f'{statistics.mean(v):.3f} ± {spread(v):.3f}' for v in values.values())
-        each = ', '.join(f'{value:.3f}' for value in values['mask AP'])
-        text += f'| {start} | {", ".join(map(str, args.seeds))} | {means} | {each} |\n'
-        for ax, (name, aps) in zip(axes, values.items(), strict=True):
-            draw(ax, name, pretrained, aps)
-    for ax in axes:
+        means = [mean_and_spread(aps, 3) for aps in values.values()]
+        rows.append(
+            [start, ', '.join(map(str, args.seeds)), *means, ', '.join(f'{value:.3f}' for value in values['mask AP'])]
+        )
+        for ax, aps in zip(axes, values.values(), strict=True):
+            plots.draw_runs(ax, int(pretrained), aps)
+    for ax, name in zip(axes, METRICS, strict=True):
+        ax.set_xticks(range(len(STARTS)), STARTS.values())
+        ax.set(xlim=(-0.5, 1.5), title=name)
+        ax.grid(axis='y', alpha=0.3)
         ax.set_ylim(bottom=0)  # when all is drawn: it ends the fitting of the top
+    table = markdown(COLUMNS, rows)
     with replacing(args.out) as part:
-        part.write_text(text)
-    with replacing(args.out.with_suffix('.png')) as part:
-        figure.savefig(part, dpi=120, format='png')
-    plt.close(figure)
-    print(text.split('\n\n')[-1])
+        part.write_text(text + table)
+    plots.save(figure, args.out.with_suffix('.png'))
+    print(table)
     print(f'written: {args.out}')
-
-
-def draw(ax: Axes, name: str, pretrained: bool, values: list[float]) -> None:
-    """Mean and standard deviation as a square with bars, each seed as a dot."""
-    ax.errorbar(int(pretrained), statistics.mean(values), yerr=spread(values), fmt='s', color='C0', capsize=5)
-    ax.plot([pretrained + 0.12] * len(values), values, '.', color='C1')
-    ax.set_xticks(range(len(STARTS)), STARTS.values())
-    ax.set(xlim=(-0.5, 1.5), title=name)
-    ax.grid(axis='y', alpha=0.3)
 
 
 if __name__ == '__main__':

@@ -12,7 +12,6 @@ from collections import defaultdict
 from copy import deepcopy
 
 import torch
-from cvt_backbone.analysis.benchmark.plan import parse_size
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from tqdm import trange
@@ -20,6 +19,8 @@ from tqdm import trange
 from cvt_backbone import CvT
 from cvt_backbone.analysis.benchmark.measure import measure_gemm
 from cvt_backbone.analysis.flops import count_call
+from cvt_backbone.analysis.tables import markdown
+from cvt_backbone.cli.benchmark import parse_size
 from cvt_backbone.cli.common import run
 from cvt_backbone.layers import CvTStage
 
@@ -59,7 +60,6 @@ def main() -> None:
     peak = measure_gemm('fp32', 'cpu', torch.get_num_threads())['flops']
     print(f'{args.arch}, windows {windows}, {"deployed, " if args.deploy else ""}{args.size}, ', end='')
     print(f'{torch.get_num_threads()} threads, GEMM peak {peak / 1e9:.0f} GFLOP/s, torch {torch.__version__}\n')
-    print('| stage | operation | ms | share of time | GMACs | share of peak |\n|---|---|---:|---:|---:|---:|')
     rows = []
     for i, stage in enumerate(model.stages):
         seconds, macs = profile_stage(stage, x, args.rounds), count_stage(stage, x)
@@ -67,10 +67,12 @@ def main() -> None:
         with torch.no_grad():
             x = stage(x)[0].permute(0, 3, 1, 2)
     total = sum(row[2] for row in rows)
+    cells = []
     for stage_index, name, value, macs in [*rows, ('all', '', total, sum(row[3] for row in rows))]:
         share = f'{2 * macs / value / peak:.0%}' if macs else ''
         gmacs = f'{macs / 1e9:.1f}' if macs else ''
-        print(f'| {stage_index} | {name} | {value * 1e3:.0f} | {value / total:.1%} | {gmacs} | {share} |')
+        cells.append((stage_index, name, f'{value * 1e3:.0f}', f'{value / total:.1%}', gmacs, share))
+    print(markdown(('stage', 'operation', 'ms', 'share of time', 'GMACs', 'share of peak'), cells, 'llrrrr'))
 
 
 def profile_stage(stage: CvTStage, x: Tensor, rounds: int) -> dict[str, float]:

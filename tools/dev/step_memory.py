@@ -10,20 +10,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cvt_backbone.analysis import trial
+from cvt_backbone.analysis.tables import markdown
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.layers import CvTBlock
+from cvt_backbone.models import build, build_on_meta
 
 OF_DDP = 4 + 4 + 8 + 4  # bytes per parameter: weight, gradient, AdamW's two moments, DDP's bucket of gradients
 OF_FSDP = 4 + 4 + 8
@@ -61,10 +63,9 @@ def measure(cfg: Config, shape: tuple[int, int], half: bool, with_cp: bool) -> A
     Returns:
         The bytes.
     """
-    init_default_scope(cfg.default_scope)
-    settings = cfg.model.to_dict()
-    settings['backbone']['with_cp'] = with_cp
-    model = MODELS.build(settings).train()
+    cfg = deepcopy(cfg)
+    cfg.model.backbone.with_cp = with_cp
+    model = build(cfg).train()
     one, two = (_count(model, _batch(model, cfg, shape, images), half) for images in (1, 2))
     per_image = two['all'] - one['all']
     blocks = [two[name] - one[name] for name in one if name != 'all']
@@ -131,9 +132,7 @@ def count_state(cfg: Config, gpus: int) -> dict[str, float]:
     Returns:
         The bytes under ``DDP`` and ``FSDP``, and the number of ``parameters``.
     """
-    init_default_scope(cfg.default_scope)
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model)
+    model = build_on_meta(cfg)
     total = sum(p.numel() for p in model.parameters())
     blocks = [sum(p.numel() for p in m.parameters()) for m in model.modules() if isinstance(m, CvTBlock)]
     # What is outside the blocks stays gathered from the forward to the backward pass; of blocks, one is in use while
@@ -157,8 +156,9 @@ def main() -> None:
     print(f'{args.config}, {args.shape[0]}x{args.shape[1]}, {state["parameters"]:,} parameters')
     print(f'weights, gradients, optimiser: DDP {state["DDP"] / 1e9:.2f} GB a GPU, ', end='')
     print(f'FSDP over {args.gpus} GPUs {state["FSDP"] / 1e9:.2f} GB\n')
-    print('| precision | with_cp | once (MB) | per image (MB) | largest block (MB per image) | ', end='')
-    print(f'images in {args.memory:g} GB, DDP | FSDP |\n|---|---|---:|---:|---:|---:|---:|')
+    head = ['precision', 'with_cp', 'once (MB)', 'per image (MB)', 'largest block (MB per image)']
+    head += [f'images in {args.memory:g} GB, DDP', 'FSDP']
+    rows = []
     for half in (False, True):
         plain = measure(cfg, args.shape, half, with_cp=False)
         # A checkpointed block keeps its inputs only; computed again it needs what a plain one keeps.
@@ -166,7 +166,8 @@ def main() -> None:
         for with_cp, found in ((False, plain), (True, saving)):
             numbers = [f'{value / 1e6:.1f}' for value in found]
             numbers += [str(fits(args.memory * 1e9, state[kind], found, with_cp)) for kind in ('DDP', 'FSDP')]
-            print(f'| {"half" if half else "fp32"} | {"yes" if with_cp else "no"} | {" | ".join(numbers)} |')
+            rows.append(['half' if half else 'fp32', 'yes' if with_cp else 'no', *numbers])
+    print(markdown(head, rows, 'llrrrrr'))
 
 
 if __name__ == '__main__':

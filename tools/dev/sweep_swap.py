@@ -25,6 +25,7 @@ from rich.progress import track
 
 from cvt_backbone import swap_backbone
 from cvt_backbone.analysis import trial
+from cvt_backbone.analysis.tables import markdown
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import dicts, import_toolbox, read_config, toolbox_folder
 from cvt_backbone.errors import InputError
@@ -60,13 +61,8 @@ A config works if the swapped model builds, a training loss is finite and reache
 reaches in the original, and a prediction comes back. It is refused if `swap_backbone` raises `SwapError`. Where the
 unchanged config cannot be built or run on this machine either, it counts neither way.
 
-| | configs | of {counted} that run unchanged |
-|---|---|---|
 {totals}
-
-| config | built | loss | predict | result |
-|---|---|---|---|---|
-"""
+{families}"""
 
 
 def main() -> None:
@@ -225,17 +221,20 @@ def write_table(out: Path, results: list[dict]) -> None:
         'works or is refused': counts[WORKS] + counts[REFUSED],
         'fails': counts[FAILED],
     }
-    totals = [f'| {label} | {count} | {100 * count / counted:.1f} % |' for label, count in rows.items()]
-    totals.append(f'| {ORIGINAL} | {counts[ORIGINAL]} | |')
+    totals = [[label, count, f'{100 * count / counted:.1f} %'] for label, count in rows.items()]
+    families = []
+    for result in results:
+        reason = result['reason'].replace('|', '\\|')
+        ticks = ['yes' if result.get(key) else '' for key in ('built', 'loss', 'predict')]
+        families.append([result['name'], *ticks, result['verdict'] + (f': {reason}' if reason else '')])
     text = HEAD.format(
         date=date.today(), arch=ARCH, side=' or '.join(str(size[0]) for size in SIZES), proposals=PROPOSALS,
         machine=f'{platform.machine()} CPU', versions=_versions(), total=len(results), left_out=', '.join(LEFT_OUT),
-        counted=counted, totals='\n'.join(totals),
+        totals=markdown(
+            ['', 'configs', f'of {counted} that run unchanged'], [*totals, [ORIGINAL, counts[ORIGINAL], '']]
+        ),
+        families=markdown(['config', 'built', 'loss', 'predict', 'result'], families),
     )  # fmt: skip
-    for result in results:
-        ticks = ' | '.join('yes' if result.get(key) else '' for key in ('built', 'loss', 'predict'))
-        reason = result['reason'].replace('|', '\\|')
-        text += f'| {result["name"]} | {ticks} | {result["verdict"]}{": " + reason if reason else ""} |\n'
     with replacing(out) as part:
         part.write_text(text)
 

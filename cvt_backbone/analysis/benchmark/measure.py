@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ from torch import nn
 
 from ...errors import InputError
 from .. import flops, trial
-from . import peers
+from . import build
+from .peers import PEERS
 
 SMALL = (128, 128)
 LONG_RUN = 10.0  # seconds; what takes longer is timed once per process
@@ -153,8 +154,8 @@ def measure(**arguments: Any) -> dict[str, Any]:
     job = Job(**arguments | dict(size=tuple(arguments['size'])))
     torch.set_num_threads(job.threads)
     torch.manual_seed(0)
-    peer = peers.PEERS[job.peer]
-    model = peers.build(peer, job.model).to(job.device)
+    peer = PEERS[job.peer]
+    model = build.build(peer, job.model).to(job.device)
     model.train(job.work == 'train')
     if job.dtype == 'bf16' and job.model == 'mask-rcnn':
         _autocast_features(model, job.device)
@@ -174,29 +175,20 @@ def measure(**arguments: Any) -> dict[str, Any]:
     return dict(seconds=seconds, peak_bytes=_peak_memory(job.device) - idle)
 
 
-def count(subjects: list[tuple[str, str]], sizes: list[tuple[int, int]]) -> dict[str, Any]:
+def count(peer: str, model: str, size: tuple[int, int]) -> dict[str, Any]:
     """Count the MACs of one forward pass of one image, see :mod:`cvt_backbone.analysis.flops`.
 
     Args:
-        subjects: Peers and models.
-        sizes: Heights and widths.
+        peer: A name of :data:`peers.PEERS`.
+        model: ``backbone``, ``mask-rcnn`` or ``upernet``.
+        size: Height and width.
 
     Returns:
-        ``macs``: a list of peer, model, size and MACs. What cannot be built is left out.
+        ``macs``.
     """
-    found = []
-    for name, model in subjects:
-        for size in sizes:
-            answer = attempt(_count_one, dict(peer=peers.PEERS[name], model=model, size=tuple(size)))
-            if 'macs' in answer:
-                found.append((name, model, size, answer['macs']))
-    return dict(macs=found)
-
-
-def _count_one(peer: peers.Peer, model: str, size: tuple[int, int]) -> dict[str, int]:
     if model != 'backbone':
-        return dict(macs=flops.count(peers.make_config(peer, model), size)[-1].macs)
-    backbone = peers.build(peer, model).to('meta').requires_grad_(False)
+        return dict(macs=flops.count(build.make_config(PEERS[peer], model), size)[-1].macs)
+    backbone = build.build(PEERS[peer], model).to('meta').requires_grad_(False)
     return dict(macs=flops.count_call(backbone, torch.empty(1, 3, *size, device='meta'))[1][''])
 
 
@@ -223,7 +215,7 @@ def measure_gemm(dtype: str, device: str, threads: int) -> dict[str, Any]:
     return dict(flops=2 * side**3 / fastest, device=name)
 
 
-TASKS: dict[str, Callable[..., dict[str, Any]]] = dict(measure=measure, count=count, gemm=measure_gemm)
+TASKS: dict[str, Callable[..., dict[str, Any]]] = dict(measure=measure, gemm=measure_gemm)
 
 
 def _make_input(job: Job, model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
@@ -231,7 +223,7 @@ def _make_input(job: Job, model: nn.Module, size: tuple[int, int]) -> Callable[[
     if job.model == 'backbone':
         image = torch.rand(job.batch, 3, *size, device=job.device)
         return lambda: image
-    cfg = peers.make_config(peers.PEERS[job.peer], job.model)
+    cfg = build.make_config(PEERS[job.peer], job.model)
     batch = trial.random_batch(cfg, size, job.batch)
     return lambda: model.data_preprocessor(deepcopy(batch), training=job.work == 'train')
 
@@ -295,11 +287,6 @@ def _peak_memory(device: str) -> int:
 def _status(key: str) -> int:
     """Bytes; ``ru_maxrss`` would not do, since a process inherits it from the one that started it."""
     return int(re.search(rf'{key}:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
-
-
-def as_arguments(job: Job) -> dict[str, Any]:
-    """The job as :func:`measure` takes it."""
-    return asdict(job)
 
 
 if __name__ == '__main__':

@@ -13,11 +13,13 @@ from statistics import median
 import numpy as np
 
 from ...files import replacing
+from ..tables import markdown
 from .measure import Job
 from .peers import PEERS
 
 COLUMNS = ('peer', 'model', 'work', 'height', 'width', 'batch', 'dtype', 'device', 'threads', 'round', 'run',
            'seconds', 'peak_bytes', 'macs', 'failure')  # fmt: skip
+TITLES = {'backbone': 'Backbone alone', 'mask-rcnn': 'In Mask R-CNN', 'upernet': 'In UPerNet'}
 _NOTES = """Seconds are the median (fastest-slowest) over all rounds, each in a process of its own, peers interleaved.
 Memory is the highest peak over the idle process, in GB of 1e9 bytes. GMACs are of one image's forward pass; those of
 Mask R-CNN leave out its RoI heads, so its share of the peak is not given. The share of the GEMM peak is 2 x MACs / time
@@ -32,7 +34,7 @@ class Result:
 
     Args:
         job: What was measured.
-        macs: Of one image's forward pass; None where they are not known.
+        macs: Of one image's forward pass; None if they are not known.
         rounds: The seconds of each timed run, process by process.
         peaks: The peak memory of each process over idle, in bytes.
         failure: Why there is no (more) figure.
@@ -62,18 +64,17 @@ class Header:
     Args:
         facts: Lines such as device, versions and date.
         gemm: The measured floating-point operations per second of a large matrix product, by dtype.
-        references: Peers to which the others are compared.
     """
 
     facts: Sequence[str]
     gemm: dict[str, float]
-    references: Sequence[str]
 
 
 def write_tables(folder: Path, results: Sequence[Result], header: Header) -> None:
     """Write ``results.csv`` and ``results.md``."""
-    _replace(folder / 'results.csv', make_csv(results).encode())
-    _replace(folder / 'results.md', make_markdown(results, header).encode())
+    for name, text in (('results.csv', make_csv(results)), ('results.md', make_markdown(results, header))):
+        with replacing(folder / name) as part:
+            part.write_text(text)
 
 
 def make_csv(results: Iterable[Result]) -> str:
@@ -97,74 +98,44 @@ def make_csv(results: Iterable[Result]) -> str:
 
 def make_markdown(results: Sequence[Result], header: Header) -> str:
     """A table for each model, work and dtype, and the fitted exponents."""
-    lines = ['# Benchmark', '', *(f'- {fact}' for fact in header.facts)]
-    for dtype, flops in header.gemm.items():
-        lines.append(f'- GEMM peak, {dtype}, measured in this run: {flops / 1e9:.1f} GFLOP/s')
-    lines += ['', _NOTES]
+    facts = [
+        f'GEMM peak, {dtype}, measured in this run: {flops / 1e9:.1f} GFLOP/s' for dtype, flops in header.gemm.items()
+    ]
+    text = '# Benchmark\n\n' + ''.join(f'- {fact}\n' for fact in (*header.facts, *facts)) + f'\n{_NOTES}\n'
+    head = ['size', 'batch', 'peer', 's, median (min-max)', 'images/s', 'GB over idle', 'GMACs', 'share of GEMM peak']
     for key, group in _groups(results):
-        lines += ['', f'## {_title(key)}', '', *_table(list(group), header)]
-    return '\n'.join([*lines, *_exponents(results), ''])
+        text += f'\n## {_title(key)}\n\n{markdown(head, [_row(result, header.gemm) for result in group], "rrlrrrrr")}'
+    growth = _growth(results)
+    if growth:
+        text += '\n## Growth\n\nLeast-squares fits of time ~ pixels^a and memory over idle ~ pixels^b.\n\n'
+        text += markdown(['model', 'work', 'dtype', 'peer', 'a', 'b', 'sizes'], growth, 'llllrrl')
+    return text
 
 
-def _table(group: Sequence[Result], header: Header) -> list[str]:
-    names = ['size', 'batch', 'peer', 's, median (min-max)', 'images/s', 'GB over idle', 'GMACs', 'share of GEMM peak']
-    for name in header.references:
-        names += [f'time / {PEERS[name].label}', f'memory / {PEERS[name].label}']
-    lines = [f'| {" | ".join(names)} |', '|---|---:|---|' + '---:|' * (len(names) - 3)]
-    for result in group:
-        job = result.job
-        cells = [f'{job.size[0]}x{job.size[1]}', str(job.batch), PEERS[job.peer].label]
-        cells += [_latency(result), *_figures(result, header.gemm)]
-        for name in header.references:
-            cells += _ratios(result, [r for r in group if r.job.peer == name and r.job.size == job.size])
-        lines.append(f'| {" | ".join(cells)} |')
-    return lines
-
-
-def _latency(result: Result) -> str:
-    found = result.seconds
-    if not found:
-        return result.failure or 'not yet run'
-    text = f'{_digits(median(found))} ({_digits(min(found))}-{_digits(max(found))})'
-    return f'{text}; then {result.failure}' if result.failure else text
-
-
-def _figures(result: Result, gemm: dict[str, float]) -> list[str]:
-    """Images per second, GB, GMACs and share of the peak."""
-    job, macs = result.job, result.macs
+def _row(result: Result, gemm: dict[str, float]) -> list[str]:
+    job, macs, seconds = result.job, result.macs, result.seconds
+    cells = [f'{job.size[0]}x{job.size[1]}', str(job.batch), PEERS[job.peer].label]
     gmacs = '' if macs is None else f'{macs / 1e9:.1f}'
-    if not result.seconds:
-        return ['', '', gmacs, '']
-    seconds = median(result.seconds)
+    if not seconds:
+        return [*cells, result.failure or 'not yet run', '', '', gmacs, '']
+    middle = median(seconds)
+    latency = f'{_digits(middle)} ({_digits(min(seconds))}-{_digits(max(seconds))})'
+    latency += f'; then {result.failure}' if result.failure else ''
     share = ''
     if macs is not None and job.work == 'infer' and job.model != 'mask-rcnn' and job.dtype in gemm:
-        share = f'{2 * macs * job.batch / seconds / gemm[job.dtype]:.2f}'
-    return [_digits(job.batch / seconds), f'{max(result.peaks) / 1e9:.3f}', gmacs, share]
+        share = f'{2 * macs * job.batch / middle / gemm[job.dtype]:.2f}'
+    return [*cells, latency, _digits(job.batch / middle), f'{max(result.peaks) / 1e9:.3f}', gmacs, share]
 
 
-def _ratios(result: Result, references: Sequence[Result]) -> list[str]:
-    """Time and memory over those of the reference, an image each."""
-    if not result.seconds or not references or not references[0].seconds:
-        return ['', '']
-    reference = references[0]
-    time = median(result.seconds) / median(reference.seconds)
-    memory = f'{max(result.peaks) / max(reference.peaks):.2f}' if max(reference.peaks) > 0 else ''
-    return [f'{time:.2f}', memory]
-
-
-def _exponents(results: Sequence[Result]) -> list[str]:
-    lines = []
-    for (model, work, dtype), group in _groups(results):
+def _growth(results: Sequence[Result]) -> list[list[str]]:
+    rows = []
+    for key, group in _groups(results):
         for name, own in _by_peer(group):
             exponents = [fit_exponent(*curve)[0] for curve in _curves(own) if len(set(curve[0])) > 1]
             if exponents:
-                cells = [model, work, dtype, PEERS[name].label, *(f'{e:.2f}' for e in exponents)]
-                cells.append(', '.join(f'{h}x{w}' for h, w in sorted({r.job.size for r in own})))
-                lines.append(f'| {" | ".join(cells)} |')
-    if not lines:
-        return []
-    heading = ['', '## Growth', '', 'Least-squares fits of time ~ pixels^a and memory over idle ~ pixels^b.', '']
-    return [*heading, '| model | work | dtype | peer | a | b | sizes |', '|---|---|---|---|---:|---:|---|', *lines]
+                sizes = ', '.join(f'{h}x{w}' for h, w in sorted({r.job.size for r in own}))
+                rows.append([*key, PEERS[name].label, *(f'{e:.2f}' for e in exponents), sizes])
+    return rows
 
 
 def fit_exponent(pixels: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
@@ -182,13 +153,11 @@ def fit_exponent(pixels: Sequence[float], values: Sequence[float]) -> tuple[floa
 
 
 def write_plots(folder: Path, results: Sequence[Result]) -> None:
-    """Write ``MODEL_WORK_DTYPE.png`` where something was measured: time and memory against pixels, with exponents."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Write ``MODEL_WORK_DTYPE.png`` if something was measured: time and memory against pixels, with exponents."""
+    from ..plots import make_figure, save  # matplotlib is an extra
 
     for key, group in _groups([result for result in results if any(_curves([result])[0])]):
-        figure = Figure(figsize=(16, 8), layout='constrained')
-        FigureCanvasAgg(figure)
+        figure = make_figure(16, 8)
         axes = figure.subplots(1, 2)
         figure.suptitle(_title(key))
         for index, (name, own) in enumerate(_by_peer(group)):
@@ -206,9 +175,7 @@ def write_plots(folder: Path, results: Sequence[Result]) -> None:
             axis.grid(which='both', alpha=0.3)
             place = dict(loc=f'outside lower {side}', ncols=2, fontsize='small')
             figure.legend(*axis.get_legend_handles_labels(), title='peer (fitted exponent)', **place)
-        image = io.BytesIO()
-        figure.savefig(image, format='png', dpi=110)
-        _replace(folder / f'{"_".join(key)}.png', image.getvalue())
+        save(figure, folder / f'{"_".join(key)}.png')
 
 
 def _curves(own: Sequence[Result]) -> list[tuple[list[int], list[float]]]:
@@ -233,15 +200,10 @@ def _by_peer(group: Iterable[Result]) -> list[tuple[str, list[Result]]]:
 
 
 def _title(key: tuple[str, str, str]) -> str:
-    names = {'backbone': 'Backbone alone', 'mask-rcnn': 'In Mask R-CNN', 'upernet': 'In UPerNet'}
-    return f'{names[key[0]]}, {key[1]}, {key[2]}'
+    model, work, dtype = key
+    return f'{TITLES[model]}, {work}, {dtype}'
 
 
 def _digits(value: float) -> str:
     """Three digits, more before the point."""
     return f'{value:.0f}' if value >= 100 else f'{value:#.3g}'
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with replacing(path) as part:
-        part.write_bytes(content)

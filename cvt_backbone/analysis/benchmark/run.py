@@ -6,20 +6,20 @@ import argparse
 import os
 import platform
 import re
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import packages_distributions, version
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from ...errors import InputError
 from ...files import check_writable
-from .measure import Job, as_arguments, run_child
+from .measure import Job, attempt, count, run_child
 from .peers import PEERS
 from .report import Header, Result, write_plots, write_tables
 
@@ -28,8 +28,10 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """The jobs in the order they are measured in; peers that share model, work, dtype and size are neighbours.
 
     Raises:
-        InputError: No peer can do what is asked for.
+        InputError: There is no CUDA device, or no peer can do what is asked for.
     """
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise InputError('--device: PyTorch finds no CUDA device here; leave --device out to measure on the CPU')
     jobs = [
         Job(name, model, work, size, max(args.batch, 2) if (model, work) == ('upernet', 'train') else args.batch,
             dtype, args.device, args.threads, args.repeat)
@@ -57,17 +59,24 @@ def make_folder(out: str | None) -> Path:
     return folder
 
 
-def measure_all(args: argparse.Namespace, results: Sequence[Result], folder: Path) -> None:
-    """Fill in the results, group by group and round by round, and write them after every measurement."""
+def measure_all(args: argparse.Namespace, command: str, results: Sequence[Result], folder: Path) -> None:
+    """Fill in the results, group by group and round by round, and write them after every measurement.
+
+    Args:
+        args: The command line.
+        command: The same as text, for the head of the tables.
+        results: Filled in.
+        folder: Where they are written.
+    """
     with tqdm(total=len(results) * args.rounds, desc='measurements', unit='', dynamic_ncols=True) as bar:
         bar.set_postfix_str('GEMM peak, MACs')
-        header = make_header(args)
-        fill_macs(args, results)
+        header = make_header(args, command)
+        fill_macs(results)
         for _, group in groupby(results, lambda result: (result.job.model, result.job.work, result.job.dtype)):
             for result in rounds(list(group), args.rounds):
                 bar.set_postfix_str(f'{result.job.peer} {result.job.work} {"x".join(map(str, result.job.size))}')
                 if result.failure is None:
-                    answer = child(args, 'measure', as_arguments(result.job))
+                    answer = child(args, 'measure', asdict(result.job))
                     result.failure = answer.get('failure')
                     if result.failure is None:
                         result.rounds.append(answer['seconds'])
@@ -79,9 +88,9 @@ def measure_all(args: argparse.Namespace, results: Sequence[Result], folder: Pat
             write_plots(folder, results)
 
 
-def make_header(args: argparse.Namespace) -> Header:
+def make_header(args: argparse.Namespace, command: str) -> Header:
     """Describe the run, and measure the GEMM peak of each dtype."""
-    facts, gemm = describe(args), {}
+    facts, gemm = describe(args, command), {}
     for dtype in args.dtypes:
         answer = child(args, 'gemm', dict(dtype=dtype, device=args.device, threads=args.threads))
         if 'failure' in answer:
@@ -89,7 +98,7 @@ def make_header(args: argparse.Namespace) -> Header:
         else:
             gemm[dtype] = answer['flops']
             facts.append(f'Device: {answer["device"]}')
-    return Header(list(dict.fromkeys(facts)), gemm, args.reference)
+    return Header(list(dict.fromkeys(facts)), gemm)
 
 
 def rounds(group: Sequence[Result], number: int) -> Iterator[Result]:
@@ -100,20 +109,20 @@ def rounds(group: Sequence[Result], number: int) -> Iterator[Result]:
             yield from own
 
 
-def fill_macs(args: argparse.Namespace, results: Sequence[Result]) -> None:
-    """Count the MACs of all results in one process; variants of one backbone are counted once."""
-    first: dict[tuple[str, str], tuple[str, str]] = {}
+def fill_macs(results: Sequence[Result]) -> None:
+    """Count the MACs of all results; those of one backbone's variants are the same."""
+    known: dict[Any, int | None] = {}
+    for job in (result.job for result in results):
+        key = _macs_key(job)
+        if key not in known:
+            known[key] = attempt(count, dict(peer=job.peer, model=job.model, size=job.size)).get('macs')
     for result in results:
-        first.setdefault(_macs_key(result), (result.job.peer, result.job.model))
-    answer = child(args, 'count', dict(subjects=list(first.values()), sizes=args.sizes))
-    macs = {(name, model, tuple(size)): value for name, model, size, value in answer.get('macs', [])}
-    for result in results:
-        result.macs = macs.get((*first[_macs_key(result)], result.job.size))
+        result.macs = known[_macs_key(result.job)]
 
 
-def _macs_key(result: Result) -> tuple[str, str]:
-    backbone = PEERS[result.job.peer].backbone or {}
-    return str({key: value for key, value in backbone.items() if key != 'with_cp'}), result.job.model
+def _macs_key(job: Job) -> tuple[str, str, tuple[int, int]]:
+    backbone = PEERS[job.peer].backbone or {}
+    return str({key: value for key, value in backbone.items() if key != 'with_cp'}), job.model, job.size
 
 
 def child(args: argparse.Namespace, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -125,21 +134,23 @@ def child(args: argparse.Namespace, kind: str, arguments: dict[str, Any]) -> dic
 
 
 def _available_memory() -> int | None:
-    """Bytes that can be allocated without swapping; None where the kernel does not say."""
+    """Bytes that can be allocated without swapping; None if the kernel does not say."""
+    found = _find('/proc/meminfo', r'MemAvailable:\s+(\d+) kB')
+    return int(found) * 1024 if found else None
+
+
+def _find(path: str, pattern: str) -> str | None:
+    """What a pattern matches in a file of the kernel's, which other systems do not have."""
     try:
-        found = re.search(r'MemAvailable:\s+(\d+) kB', Path('/proc/meminfo').read_text())
+        found = re.search(pattern, Path(path).read_text())
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return found[1] if found else None
 
 
-def describe(args: argparse.Namespace) -> list[str]:
+def describe(args: argparse.Namespace, command: str) -> list[str]:
     """Date, machine, versions and command."""
-    try:
-        found = re.search(r'model name\s*: (.+)', Path('/proc/cpuinfo').read_text())
-    except OSError:
-        found = None
-    cpu = found[1] if found else platform.processor() or platform.machine()
+    cpu = _find('/proc/cpuinfo', r'model name\s*: (.+)') or platform.processor() or platform.machine()
     distributions = packages_distributions()
     modules = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'transformers')
     versions = [f'{name} {version(distributions[name][0])}' for name in modules if name in distributions]
@@ -148,6 +159,6 @@ def describe(args: argparse.Namespace) -> list[str]:
         f'Date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC; load average before: {load}',
         f'CPU: {cpu}, {os.cpu_count()} cores, {args.threads} threads used',
         f'Versions: Python {platform.python_version()}, {", ".join(versions)}',
-        f'Command: `python tools/benchmark.py {shlex.join(sys.argv[1:])}`, {args.rounds} rounds of {args.repeat} runs',
+        f'Command: `{command}`, {args.rounds} rounds of {args.repeat} runs',
     ]
     return [*facts, 'Quick run: not for comparisons'] if args.quick else facts

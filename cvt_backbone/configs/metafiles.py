@@ -1,0 +1,87 @@
+"""The metafiles beside the configs: what each config trains, and which weights are published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .names import shipped
+
+TASKS = {'det': 'detection', 'seg': 'segmentation', 'cls': 'classification'}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a metafile says about one config.
+
+    Attributes:
+        name: Name of the model; that of the config, unless the weights are published.
+        config: Path of the config, from ``configs/`` on.
+        metadata: ``Arch``, ``Windows``, ``Training Data``, ``Epochs`` or ``Iterations``, ``Batch Size`` and the like.
+        metrics: Reported, not reproduced: name -> value. Empty if there are none.
+        weights: Addresses of the published weights: Hugging Face first, then the file they were converted from.
+    """
+
+    name: str
+    config: str
+    metadata: dict[str, Any]
+    metrics: dict[str, float]
+    weights: tuple[str, ...]
+
+    @property
+    def task(self) -> str:
+        """A key of :data:`TASKS`: the folder below ``configs/``, or what the metafile says in a folder of all tasks."""
+        return self.metadata.get('Task') or Path(self.config).parts[1]
+
+    @property
+    def family(self) -> str:
+        """The folder of the config."""
+        return Path(self.config).parent.name
+
+    @property
+    def windows(self) -> str:
+        """Sides of the attention windows stage by stage, ``-`` for global: ``56 28 -``."""
+        stages = self.metadata.get('Windows')
+        return ' '.join(map(_window, stages)) if stages else 'global'
+
+    @property
+    def schedule(self) -> str:
+        """Length of the training: ``12 epochs`` or ``160k iterations``."""
+        if 'Epochs' in self.metadata:
+            return f'{self.metadata["Epochs"]} epochs'
+        count = self.metadata['Iterations']
+        return f'{count / 1000:g}k iterations' if count >= 1000 else f'{count} iterations'
+
+
+def _window(side: int | list[int | None] | None) -> str:
+    """A window of a stage, or the different ones of its blocks."""
+    if isinstance(side, list):
+        return '/'.join(dict.fromkeys(map(_window, side)))
+    return '-' if side is None else str(side)
+
+
+def metafiles() -> list[Path]:
+    """Every metafile, the collection's first."""
+    return sorted(shipped('configs').rglob('metafile.yml'), key=lambda path: (path.parent.name != 'cls', path))
+
+
+def read_metafile(path: Path) -> list[Entry]:
+    """The entries of a metafile, in its order."""
+    return [
+        Entry(
+            name=model['Name'],
+            config=model['Config'],
+            metadata=model['Metadata'],
+            metrics=model['Results'][0]['Metrics'] if 'Results' in model else {},
+            weights=tuple(part['Weights'] for part in (model, model.get('Converted From', {})) if 'Weights' in part),
+        )
+        for model in yaml.safe_load(path.read_text())['Models']
+    ]
+
+
+def read_metafiles() -> list[Entry]:
+    """The entries of all metafiles."""
+    return [entry for path in metafiles() for entry in read_metafile(path)]
