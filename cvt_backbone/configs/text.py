@@ -37,8 +37,8 @@ class Noted:
 def base_expression(name: str) -> Code:
     """What a config says after ``_base_ =`` to inherit another one, wherever the new file lies.
 
-    A shipped config and one of a toolbox are found by ``cvt_backbone.config_path`` when mmengine reads the file, so every
-    toolbox's own ``train.py`` resolves them; any other file is named by its absolute path.
+    A shipped config and one of a toolbox are found by ``cvt_backbone.config_path`` when mmengine reads the file, so
+    every toolbox's own ``train.py`` resolves them; any other file is named by its absolute path.
 
     Args:
         name: As in :func:`config_path`.
