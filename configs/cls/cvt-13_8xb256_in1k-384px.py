@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/models/cvt-13_cls.py',
     '../_base_/datasets/imagenet_384.py',
     '../_base_/schedules/sgd_in1k-ft.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../_base_/runtime/cls.py',
 ]
 
 pretrained = 'work_dirs/cvt-13_8xb256_in1k/epoch_300.pth'

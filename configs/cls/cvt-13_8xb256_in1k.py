@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/models/cvt-13_cls.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/adamw_in1k.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../_base_/runtime/cls.py',
 ]
 
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'))

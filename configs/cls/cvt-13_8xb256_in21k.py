@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/cvt-13_cls.py',
     '../_base_/datasets/imagenet_22k.py',
     '../_base_/schedules/adamw_in21k.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../_base_/runtime/cls.py',
 ]
 
 num_classes = 21841  # of the release of autumn 2011; another one needs its own count

@@ -3,9 +3,8 @@ _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     '../_base_/datasets/digits_detection.py',
     '../_base_/schedules/adamw_digits.py',
-    'mmdet::_base_/default_runtime.py',
+    '../_base_/runtime/det.py',
 ]
-custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
 
 model = dict(
     backbone=dict(_delete_=True, type='CvT', arch='cvt-nano'),

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/semantic-fpn_cvt-13.py',
     '../_base_/datasets/digits_semantic.py',
     '../_base_/schedules/adamw_digits.py',
-    '../_base_/default_runtime_seg.py',
+    '../_base_/runtime/seg.py',
 ]
 
 norm_cfg = dict(type='BN', requires_grad=True)

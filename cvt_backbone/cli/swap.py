@@ -1,4 +1,4 @@
-"""Put CvT into an existing config and write the result as one self-contained file."""
+"""Put CvT into an existing config: write a config that says what changed, on top of the original."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 
 from ..configs import read_config
 from ..errors import InputError
-from ..files import check_writable, writing
+from ..files import check_writable
 from ..version import __version__
 from .common import command_line, make_parser
 
@@ -25,6 +25,8 @@ def main() -> None:
     """Read a config, swap, try the result if asked to, write."""
     args = parse_args()
     from ..swap import swap_backbone
+    from ..swap.write import write_swapped
+    from ..training.robust import add_robust
 
     cfg = read_config(args.config)
     out = Path(args.out)
@@ -42,9 +44,9 @@ def main() -> None:
         print(f'note: {note}')
     if args.check:
         check(cfg, new)
-    with writing('--out', out) as part:
-        part.write_text(header(args.config, notes) + new.pretty_text)
-    print(f'wrote {out}')
+    add_robust(new)
+    on_base = write_swapped(cfg, new, args.config, out, header(args.config, notes), args.flat)
+    print(f'wrote {out}' + ('' if on_base or args.flat else ': all of it, for it cannot stand on the original'))
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,6 +59,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--optim', choices=['adamw'], help="use this project's optimiser recipe (default: keep the old)"
     )
+    parser.add_argument('--flat', action='store_true', help='write the whole config instead of what changed')
     parser.add_argument('--options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='arguments of CvT')
     parser.add_argument(
         '--check', action='store_true', help='build the model before and after; try a loss and a prediction'
@@ -82,10 +85,9 @@ def header(config: str, notes: list[str]) -> str:
     lines = [
         f'Made from {config} by cvt_backbone {__version__}:',
         command_line(),
-        'The backbone is CvT; pretrained weights are gone, normalisation and heads are those of the original.',
         *notes,
     ]
-    return ''.join(f'# {line}\n' for line in lines)
+    return '\n'.join(lines)
 
 
 def check(old: Config, new: Config) -> None:

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from ..configs import add_import, load_config, settle_work_dir
+from ..configs import load_config, settle_work_dir
 from ..errors import InputError, TrainingStopped
 from .common import add_config, add_run, make_parser, parse_args
-
-
-def keep_going(cfg: Config) -> None:
-    """Exchange mmengine's parts for those of :mod:`cvt_backbone.training`, unless the config has its own."""
-    checkpoint = cfg.get('default_hooks', {}).get('checkpoint')
-    if checkpoint and checkpoint.type == 'CheckpointHook':
-        checkpoint.type = 'AtomicCheckpointHook'
-    hooks = list(cfg.get('custom_hooks') or [])
-    own = {hook.get('type') for hook in hooks}
-    cfg.custom_hooks = hooks + [dict(type=name) for name in ('RandomStateHook', 'FiniteLossHook') if name not in own]
-    if cfg.train_cfg.get('by_epoch') or cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
-        cfg.train_cfg.pop('by_epoch', None)
-        cfg.train_cfg.type = 'ResumableEpochLoop'
-    for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
-        if loader:
-            loader.setdefault('worker_init_fn', dict(type='start_worker'))
-    # The config is copied into the work dir, and other tools read it from there.
-    add_import(cfg)
 
 
 def main() -> None:
@@ -45,11 +27,17 @@ def main() -> None:
         metavar='CHECKPOINT',
         help='resume from this checkpoint, or without a name from the last one in the work dir',
     )
+    parser.add_argument(
+        '--robust',
+        action='store_true',
+        help='whole checkpoints, exact resumption and finite losses for a config without them (ours have them)',
+    )
     args = parse_args(parser)
     from mmengine.device import get_device
 
     from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
+    from ..training.robust import add_robust, dropped_hooks
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
@@ -69,7 +57,13 @@ def main() -> None:
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
     check_strategy(cfg)
-    keep_going(cfg)
+    if args.robust:
+        add_robust(cfg)
+    elif dropped := dropped_hooks(cfg):
+        warnings.warn(
+            f'custom_hooks: the list of this config leaves out {" and ".join(dropped)}; add them, or give --robust',
+            stacklevel=1,
+        )
     if args.resume:
         if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).exists():
             raise InputError(

@@ -40,9 +40,15 @@ def settle_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None
     """Settle ``cfg.work_dir`` (argument, config, name of the config, in this order) and see that it can be written.
 
     Raises:
-        InputError: It cannot be made or written.
+        InputError: It cannot be made or written, or is the folder of the config: mmengine writes the merged config
+            into the work dir under the config's name, over the original.
     """
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_path).stem}'
+    config = Path(cfg.filename or config_path)
+    if (Path(cfg.work_dir) / config.name).resolve() == config.resolve():
+        raise InputError(
+            f'work_dir: {cfg.work_dir} is the folder of the config, which the run would overwrite; choose another'
+        )
     check_writable('work_dir', Path(cfg.work_dir))
 
 

@@ -90,12 +90,15 @@ def _owners(name: str, part: Any) -> Iterator[tuple[str, dict]]:
 
 
 def scope_of(cfg: Config) -> str:
-    """The toolbox that builds the model.
+    """The toolbox that builds the model: ``default_scope``, or the package of the model's class in a new-style config.
 
     Raises:
         InputError: The config does not name it.
     """
     scope = cfg.get('default_scope')
+    kind = (cfg.get('model') or {}).get('type') if scope is None else None
+    if isinstance(kind, type):
+        scope = kind.__module__.partition('.')[0]
     if not isinstance(scope, str) or not scope.isidentifier():
         found = f', got {scope!r}' if scope else ''
         raise InputError(

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..errors import InputError
 from .edit import move_data_root
 from .names import SCOPES, config_path
+from .parts import scope_of
 
 
 def read_config(name: str) -> Config:
@@ -48,6 +49,8 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     cfg.merge_from_dict(options)
     if 'model' not in cfg:
         raise InputError(f'config: {name} has no model; give a config that can be trained, not a file of _base_')
+    if cfg.get('default_scope') is None and isinstance(cfg.model.get('type'), type):
+        cfg.default_scope = scope_of(cfg)
     import_toolbox(cfg.get('default_scope'))
     return cfg
 

@@ -11,6 +11,9 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 PREFIX = 'backbone.'
+# Decayed are matrices and kernels alone, as mmdet's and mmpretrain's constructors of this kind do.
+NO_DECAY = dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0)
+SPARED_KEYS = dict(cls_token=dict(decay_mult=0.0), pos_embed=dict(decay_mult=0.0))
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -19,12 +22,14 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     The lr that mmengine's rules give is multiplied by ``layer_decay_rate ** (num_layers - 1 - depth)``, the depth being
     that of the backbone's ``get_layer_depth``: 0 for the first embedding, ``num_layers - 1`` for all that follows the
-    backbone, which keeps its lr. Weight decay is mmengine's.
+    backbone, which keeps its lr. Norms, biases, cls tokens and position embeddings get no weight decay unless
+    ``paramwise_cfg`` says otherwise.
 
     Args:
         optim_wrapper_cfg: As in mmengine; ``optimizer.lr`` is required.
-        paramwise_cfg: As in mmengine (``norm_decay_mult``, ``bias_decay_mult``, ``custom_keys``, ...), and
-            ``layer_decay_rate``, above 0 and at most 1.
+        paramwise_cfg: As in mmengine, and ``layer_decay_rate``, above 0 and at most 1. ``norm_decay_mult``,
+            ``bias_decay_mult``, ``flat_decay_mult`` and the ``custom_keys`` ``cls_token`` and ``pos_embed`` default to
+            no weight decay.
 
     Raises:
         ValueError: ``layer_decay_rate`` or ``optimizer.lr`` is missing or out of range.
@@ -39,6 +44,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         ...     paramwise_cfg=dict(layer_decay_rate=0.8),
         ... )
     """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        given = dict(paramwise_cfg or {})
+        if optim_wrapper_cfg.get('optimizer', {}).get('weight_decay') is not None:
+            given = {**NO_DECAY, **given, 'custom_keys': {**SPARED_KEYS, **(given.get('custom_keys') or {})}}
+        super().__init__(optim_wrapper_cfg, given)
 
     def _validate_cfg(self) -> None:
         super()._validate_cfg()

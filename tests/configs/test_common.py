@@ -78,6 +78,16 @@ def test_work_dir(tmp_path, monkeypatch):
         settle_work_dir(cfg, str(tmp_path / 'file' / 'below'), 'x.py')
 
 
+def test_work_dir_that_would_overwrite_the_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mine.py').write_text('x = 1')
+    for work_dir in ('.', str(tmp_path), '../' + tmp_path.name):
+        with pytest.raises(ValueError, match='is the folder of the config, which the run would overwrite'):
+            settle_work_dir(Config.fromfile('mine.py'), work_dir, 'mine.py')
+    settle_work_dir(Config.fromfile('mine.py'), 'runs', 'mine.py')
+    assert (tmp_path / 'mine.py').read_text() == 'x = 1'
+
+
 @pytest.mark.parametrize(
     ('args', 'message'),
     [

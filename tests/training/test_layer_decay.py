@@ -72,10 +72,21 @@ def factor_of(name):
     return factor
 
 
+def short_form():
+    """As the docs show it."""
+    return dict(
+        type='OptimWrapper',
+        optimizer=dict(type='AdamW', lr=LR, weight_decay=DECAY),
+        constructor='LayerDecayOptimWrapperConstructor',
+        paramwise_cfg=dict(layer_decay_rate=0.5),
+    )
+
+
+@pytest.mark.parametrize('settings', [optim_wrapper, short_form])
 @pytest.mark.parametrize('toolbox', ['mmdet', 'mmseg', 'mmpretrain'])
-def test_lr_and_decay_of_every_parameter(toolbox):
+def test_lr_and_decay_of_every_parameter(toolbox, settings):
     model = build(toolbox)
-    rates = by_parameter(build_optim_wrapper(model, optim_wrapper()), model)
+    rates = by_parameter(build_optim_wrapper(model, settings()), model)
     for name, param in model.named_parameters():
         spared = param.dim() == 1 or name.endswith('cls_token')
         assert rates[name] == pytest.approx((LR * factor_of(name), 0 if spared else DECAY)), name
@@ -90,6 +101,22 @@ def test_mmpretrains_constructor_agrees():
     assert theirs.keys() == ours.keys()
     for name, rates in ours.items():
         assert theirs[name] == pytest.approx(rates), name
+
+
+def test_decay_that_is_asked_for():
+    model = build('mmseg')
+    settings = short_form()
+    settings['paramwise_cfg'].update(norm_decay_mult=1.0, custom_keys=dict(cls_token=dict(decay_mult=0.5)))
+    rates = by_parameter(build_optim_wrapper(model, settings), model)
+    assert rates['backbone.stage2.cls_token'][1] == pytest.approx(DECAY * 0.5)
+    assert rates['backbone.stage0.blocks.0.norm1.weight'][1] == pytest.approx(DECAY)
+    assert rates['backbone.stage0.blocks.0.mlp.fc1.bias'][1] == 0
+
+
+def test_optimiser_without_weight_decay():
+    settings = short_form() | dict(optimizer=dict(type='SGD', lr=LR))
+    model = build('mmseg')
+    assert {decay for _, decay in by_parameter(build_optim_wrapper(model, settings), model).values()} == {0}
 
 
 def test_custom_keys_and_other_rules_hold():

@@ -18,6 +18,7 @@ test_pipeline = [
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
@@ -30,6 +31,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=1,
     num_workers=4,
     persistent_workers=True,

@@ -27,6 +27,7 @@ test_pipeline = [
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
@@ -40,6 +41,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=1,
     num_workers=4,
     persistent_workers=True,

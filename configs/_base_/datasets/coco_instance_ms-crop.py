@@ -1,5 +1,5 @@
 # COCO instances at eleven scales; half of the images are cropped in between, as in DETR and Sparse R-CNN.
-_base_ = 'mmdet::_base_/datasets/coco_instance.py'
+_base_ = './coco_instance.py'
 
 multi_scale = dict(type='RandomChoiceResize', scales=[(side, 1333) for side in range(480, 801, 32)], keep_ratio=True)
 crop = [

@@ -1,5 +1,5 @@
 # The digits of tools/make_digits.py with their boxes. No flip: a mirrored digit is none.
-_base_ = 'mmdet::_base_/datasets/coco_detection.py'
+_base_ = './coco_detection.py'
 
 data_root = 'data/digits/'
 metainfo = dict(classes=tuple('0123456789'))

@@ -15,6 +15,7 @@ train_pipeline = [
 ]
 test_pipeline = train_pipeline
 train_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=8,
     num_workers=2,
     persistent_workers=True,
@@ -28,6 +29,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=8,
     num_workers=2,
     persistent_workers=True,

@@ -36,6 +36,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=256,
     num_workers=8,
     persistent_workers=True,
@@ -46,6 +47,7 @@ train_dataloader = dict(
     dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline),
 )
 val_dataloader = dict(
+    worker_init_fn=dict(type='start_worker'),
     batch_size=64,
     num_workers=8,
     persistent_workers=True,

@@ -1,5 +1,4 @@
 # The classifier of the paper: a linear layer on the normed cls token of the last stage.
-custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(

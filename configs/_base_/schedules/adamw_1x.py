@@ -1,7 +1,7 @@
 # The standard 1x recipe of transformer backbones on COCO: 12 epochs, 16 images per step.
 _base_ = './adamw.py'
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=12, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [

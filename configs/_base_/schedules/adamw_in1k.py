@@ -8,7 +8,7 @@ max_epochs = 300
 lr = 0.00025 * 8
 eta_min = 1e-5
 optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(lr=lr))
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 # As in timm: warm-up in epochs 0 to 4, then the cosine of the epoch counted from 0. mmengine's cosine multiplies the lr

@@ -7,7 +7,7 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01 * 4, momentum=0.9, weight_decay=0.0),
     clip_grad=dict(max_norm=1.0),
 )
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [

@@ -3,6 +3,11 @@
 #     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
 _base_ = ['mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', '../../_base_/schedules/backbone_tenth.py']
 custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
+# What _base_/runtime and _base_/datasets say elsewhere; here those parts are mmdet's.
+default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook'))
+custom_hooks = [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]
+train_dataloader = dict(worker_init_fn=dict(type='start_worker'))
+val_dataloader = dict(worker_init_fn=dict(type='start_worker'))
 
 model = dict(
     backbone=dict(
@@ -18,3 +23,4 @@ model = dict(
 )
 optim_wrapper = dict(paramwise_cfg=dict(_delete_=True, **_base_.backbone_tenth))
 auto_scale_lr = dict(enable=False)
+train_cfg = dict(type='ResumableEpochLoop')

@@ -1,5 +1,10 @@
 _base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', '../../_base_/schedules/backbone_tenth.py']
 custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
+# What _base_/runtime and _base_/datasets say elsewhere; here those parts are mmdet's.
+default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook'))
+custom_hooks = [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]
+train_dataloader = dict(worker_init_fn=dict(type='start_worker'))
+val_dataloader = dict(worker_init_fn=dict(type='start_worker'))
 
 model = dict(
     # strides 4, 8, 16 and 32

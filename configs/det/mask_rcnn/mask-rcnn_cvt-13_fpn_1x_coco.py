@@ -3,7 +3,7 @@
 #     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
 _base_ = [
     '../../_base_/models/mask-rcnn_cvt-13_fpn.py',
-    'mmdet::_base_/datasets/coco_instance.py',
+    '../../_base_/datasets/coco_instance.py',
     '../../_base_/schedules/adamw_1x.py',
-    'mmdet::_base_/default_runtime.py',
+    '../../_base_/runtime/det.py',
 ]

@@ -2,5 +2,5 @@ _base_ = [
     '../../_base_/models/mask-rcnn_cvt-13_fpn.py',
     '../../_base_/datasets/coco_instance_ms-crop.py',
     '../../_base_/schedules/adamw_3x.py',
-    'mmdet::_base_/default_runtime.py',
+    '../../_base_/runtime/det.py',
 ]

@@ -4,9 +4,9 @@
 # The metric needs the package panopticapi.
 _base_ = [
     '../../_base_/models/mask-rcnn_cvt-13_fpn.py',
-    'mmdet::_base_/datasets/coco_panoptic.py',
+    '../../_base_/datasets/coco_panoptic.py',
     '../../_base_/schedules/adamw_1x.py',
-    'mmdet::_base_/default_runtime.py',
+    '../../_base_/runtime/det.py',
 ]
 
 model = dict(

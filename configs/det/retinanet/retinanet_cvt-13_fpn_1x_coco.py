@@ -3,11 +3,10 @@
 #     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
-    'mmdet::_base_/datasets/coco_detection.py',
+    '../../_base_/datasets/coco_detection.py',
     '../../_base_/schedules/adamw_1x.py',
-    'mmdet::_base_/default_runtime.py',
+    '../../_base_/runtime/det.py',
 ]
-custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
 
 model = dict(
     backbone=dict(_delete_=True, type='CvT', arch='cvt-13', window_sizes=(56, 28, None)),

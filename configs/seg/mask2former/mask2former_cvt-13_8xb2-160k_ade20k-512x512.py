@@ -6,7 +6,7 @@ _base_ = [
     '../../_base_/datasets/ade20k.py',
     '../../_base_/schedules/adamw_160k.py',
     '../../_base_/schedules/backbone_tenth.py',
-    '../../_base_/default_runtime_seg.py',
+    '../../_base_/runtime/seg.py',
 ]
 custom_imports = dict(imports=['cvt_backbone', 'mmdet.models'], allow_failed_imports=False)
 

@@ -5,7 +5,7 @@ _base_ = [
     '../../_base_/models/segformer_cvt-13.py',
     '../../_base_/datasets/ade20k.py',
     '../../_base_/schedules/adamw_160k.py',
-    '../../_base_/default_runtime_seg.py',
+    '../../_base_/runtime/seg.py',
 ]
 
 model = dict(data_preprocessor=dict(size=_base_.crop_size))

@@ -3,7 +3,7 @@ _base_ = [
     '../../_base_/models/semantic-fpn_cvt-13.py',
     '../../_base_/datasets/camvid.py',
     '../../_base_/schedules/adamw_20k.py',
-    '../../_base_/default_runtime_seg.py',
+    '../../_base_/runtime/seg.py',
 ]
 
 model = dict(data_preprocessor=dict(size=_base_.crop_size), decode_head=dict(num_classes=11))

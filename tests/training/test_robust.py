@@ -1,8 +1,8 @@
-"""What tools/train.py exchanges in a config for the hooks that keep a training going."""
+"""What --robust, swap and new put into a config to keep a run going."""
 
 from mmengine.config import Config
 
-from cvt_backbone.cli.train import keep_going
+from cvt_backbone.training.robust import add_robust, dropped_hooks
 
 EPOCHS = dict(
     train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
@@ -15,11 +15,11 @@ WORKER = dict(num_workers=2, worker_init_fn=dict(type='start_worker'))
 
 def changed(**settings):
     cfg = Config({**EPOCHS, **settings})
-    keep_going(cfg)
+    add_robust(cfg)
     return cfg
 
 
-def test_somebody_else_s_config():
+def test_an_existing_config():
     cfg = changed(custom_imports=dict(imports='os', allow_failed_imports=True))
     assert cfg.to_dict() == dict(
         train_cfg=dict(type='ResumableEpochLoop', max_epochs=2, val_interval=1),
@@ -55,5 +55,33 @@ def test_iteration_based_loops_and_configs_without_validation():
 def test_twice_is_once():
     cfg = changed()
     before = cfg.to_dict()
-    keep_going(cfg)
+    add_robust(cfg)
     assert cfg.to_dict() == before
+
+
+def test_hooks_that_a_child_s_list_drops():
+    ours = dict(default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook')))
+    assert dropped_hooks(Config({**ours, 'custom_hooks': [dict(type='EMAHook'), dict(type='FiniteLossHook')]})) == [
+        'RandomStateHook'
+    ]
+    assert (
+        dropped_hooks(Config({**ours, 'custom_hooks': [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]}))
+        == []
+    )
+    assert dropped_hooks(Config(EPOCHS)) == [], "another's runtime never had them"
+
+
+def test_hooks_and_loops_by_class():
+    from mmengine.hooks import CheckpointHook, EMAHook
+    from mmengine.runner import EpochBasedTrainLoop
+
+    from cvt_backbone.training import FiniteLossHook
+
+    cfg = changed(
+        train_cfg=dict(type=EpochBasedTrainLoop, max_epochs=2),
+        default_hooks=dict(checkpoint=dict(type=CheckpointHook)),
+        custom_hooks=[dict(type=FiniteLossHook), dict(type=EMAHook)],
+    )
+    assert cfg.train_cfg.type == 'ResumableEpochLoop'
+    assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
+    assert [hook.type for hook in cfg.custom_hooks] == [FiniteLossHook, EMAHook, 'RandomStateHook']

@@ -1,4 +1,6 @@
-# What every segmentation config runs with. (mmengine does not resolve `mmseg::` in the maintained line.)
+# What every segmentation config runs with: mmseg's runtime, which mmengine does not find by name in the maintained
+# line, checkpoints that are whole or not there, runs that resume exactly, and losses that stay finite. A config with
+# custom_hooks of its own replaces the list: repeat these two there.
 default_scope = 'mmseg'
 custom_imports = dict(imports=['cvt_backbone'], allow_failed_imports=False)
 env_cfg = dict(
@@ -11,11 +13,12 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=8000, max_keep_ckpts=2, save_best='mIoU', rule='greater'
+        type='AtomicCheckpointHook', by_epoch=False, interval=8000, max_keep_ckpts=2, save_best='mIoU', rule='greater'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
+custom_hooks = [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=False)

@@ -1,0 +1,142 @@
+"""Config files as text: a few settings on top of ``_base_``, with a comment beside what needs one."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .names import config_path, shipped
+
+WIDTH = 120  # columns of a line
+INDENT = '    '
+TABLE_LINES = 12  # of a tuple or list of plain values; a longer one is written as one long line
+
+
+class Code(str):
+    """An expression, written as it is: ``Code('len(classes)')``."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A value with a comment.
+
+    Args:
+        value: The value.
+        note: The comment, without ``#``; several lines are allowed.
+    """
+
+    value: Any
+    note: str
+
+
+def base_expression(name: str) -> Code:
+    """What a config says after ``_base_ =`` to inherit another one, wherever the new file lies.
+
+    A shipped config and one of a toolbox are found by ``cvt_backbone.config_path`` when mmengine reads the file, so
+    every toolbox's own ``train.py`` resolves them; any other file is named by its absolute path.
+
+    Args:
+        name: As in :func:`config_path`.
+
+    Raises:
+        InputError: There is no such config.
+    """
+    path = Path(config_path(name)).resolve()
+    folder = shipped('configs').resolve()
+    if path.is_relative_to(folder):
+        name = path.relative_to(folder).as_posix()
+    elif '::' not in name:
+        return Code(repr(str(path)))
+    return Code(f"__import__('cvt_backbone').config_path({name!r})")
+
+
+def config_text(head: str, settings: Iterable[tuple[str, Any]]) -> str:
+    """The text of a config.
+
+    Args:
+        head: Lines of comment that come first, without ``#``.
+        settings: Names and values in order; a :class:`Noted` value has its comment above it. An empty name puts a
+            blank line.
+
+    Returns:
+        The text, which ends in a line break.
+    """
+    lines = _comment(head, '')
+    for name, value in settings:
+        if not name:
+            lines.append('')
+            continue
+        if isinstance(value, Noted):
+            lines += _comment(value.note, '')
+            value = value.value
+        lines += _format(value, f'{name} = ', '', '')
+    return '\n'.join(lines) + '\n'
+
+
+def _comment(note: str, indent: str) -> list[str]:
+    return [f'{indent}# {line}' for line in note.splitlines()]
+
+
+def _format(value: Any, prefix: str, indent: str, suffix: str) -> list[str]:
+    """The lines of ``prefix + value + suffix``: one if it fits, else one an item."""
+    flat = None if _has_notes(value) else indent + prefix + _flat(value) + suffix
+    if flat is not None and (len(flat) <= WIDTH or not isinstance(value, (dict, list, tuple)) or not value):
+        return [flat]
+    is_dict = isinstance(value, dict)
+    if not is_dict and flat is not None and not any(isinstance(item, (dict, list, tuple)) for item in value):
+        return _wrap(value, prefix, indent, suffix) or [flat]
+    named = is_dict and _takes_names(value)
+    opening, closing = ('dict(', ')') if named else ('{', '}') if is_dict else '[]' if isinstance(value, list) else '()'
+    lines = [f'{indent}{prefix}{opening}']
+    inner = indent + INDENT
+    for key, item in value.items() if is_dict else ((None, item) for item in value):
+        if isinstance(item, Noted):
+            lines += _comment(item.note, inner)
+            item = item.value
+        start = '' if key is None else f'{key}=' if named else f'{key!r}: '
+        lines += _format(item, start, inner, ',')
+    return [*lines, f'{indent}{closing}{suffix}']
+
+
+def _wrap(values: list | tuple, prefix: str, indent: str, suffix: str) -> list[str] | None:
+    """Plain values, as many on a line as it holds; None if they are too many."""
+    lines = [f'{indent}{prefix}{"[" if isinstance(values, list) else "("}', indent + INDENT[:-1]]
+    for value in values:
+        item = f' {_flat(value)},'
+        if len(lines[-1]) + len(item) > WIDTH and lines[-1].strip():
+            lines.append(indent + INDENT[:-1])
+        lines[-1] += item
+    if len(lines) > TABLE_LINES:
+        return None
+    return [*lines, f'{indent}{"]" if isinstance(values, list) else ")"}{suffix}']
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Code):
+        return str(value)
+    if isinstance(value, Mapping):
+        if _takes_names(value):
+            return f'dict({", ".join(f"{key}={_flat(item)}" for key, item in value.items())})'
+        return f'{{{", ".join(f"{key!r}: {_flat(item)}" for key, item in value.items())}}}'
+    if isinstance(value, list):
+        return f'[{", ".join(map(_flat, value))}]'
+    if isinstance(value, tuple):
+        return f'({", ".join(map(_flat, value))}{"," * (len(value) == 1)})'
+    return repr(value)
+
+
+def _takes_names(value: Mapping) -> bool:
+    return all(isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) for key in value)
+
+
+def _has_notes(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_notes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_notes, value))
+    return isinstance(value, Noted)
