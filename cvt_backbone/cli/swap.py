@@ -16,7 +16,7 @@ from cvt_backbone.swap import measure
 from cvt_backbone.version import __version__
 
 from ..analysis import trial
-from ..configs import read_config
+from ..configs import get_config
 from ..errors import InputError
 from ..files import replacing
 from ..models import build_random
@@ -28,7 +28,7 @@ CHECK_SIZE = (256, 256)
 def main() -> None:
     """Read a config, swap, check where asked, write."""
     args = parse_args()
-    cfg = read_config(args.config)
+    cfg = get_config(args.config)
     out = Path(args.out)
     check_out(out, args.force)
     with warnings.catch_warnings(record=True) as caught:
