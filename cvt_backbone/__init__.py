@@ -1,5 +1,6 @@
 """CvT (Convolutional vision Transformer, arXiv 2103.15808) as an OpenMMLab backbone."""
 
+from .errors import MMCV_TOOLS
 from .version import __version__
 
 try:
@@ -7,10 +8,9 @@ try:
     import mmengine  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f'cvt_backbone needs {error.name}, which is not installed. For the maintained line of OpenMMLab: '
-        '`pip install "setuptools<81" wheel ninja onedl-mmengine`, then `pip install --no-build-isolation onedl-mmcv`; '
-        'for the original line the same with mmengine and mmcv. Never install one over the other: their modules have '
-        'the same names.',
+        f'cvt_backbone needs {error.name}, which is not installed. This installs mmengine and mmcv: `{MMCV_TOOLS}`, '
+        'then `pip install --no-build-isolation onedl-mmcv` (or mmcv==2.1.0, beside the original mmdet; never both: '
+        'their modules have the same names)',
         name=error.name,
     ) from error
 
