@@ -63,7 +63,7 @@ def weights_table(entries: Sequence[Entry]) -> str:
         )
         for entry in entries
     ]
-    head = ('config', 'arch', 'pixels', 'parameters', 'PASSL, reported', 'paper, reported')
+    head = ('config', 'arch', 'input', 'params', 'PASSL (reported)', 'paper (reported)')
     first, *lines = columns(head, rows).splitlines()
     text = 'Accuracy on ImageNet-1k in %, reported, not reproduced: PASSL top-1 / top-5, paper top-1\n\n'
     text += f'{first}\n'

@@ -1,4 +1,4 @@
-"""A training that ends before a loss that is not finite reaches the weights, and says where it came from."""
+"""Ends a training before a loss that is not finite reaches the weights, and says where it came from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import TrainingStopped
-from .random_state import random_state, set_random_state
 
 _EXIT_STATUS = 3
 _ADVICE = 'Go on from one of them with a lower lr, a longer warm-up or optim_wrapper.clip_grad'
@@ -28,9 +28,9 @@ _FSDP = '_fsdp_wrapped_module.'  # stands in the names of what FSDP has wrapped
 class FiniteLossHook(Hook):
     """Stops the training before the backward pass of a loss that is not finite.
 
-    The error names the iteration, the terms of the loss and the offending tensor: an image of the batch, a weight, or
-    the first module whose output is not finite though its inputs are, which a second forward pass finds. It does not
-    look at gradients: an infinite one is what tells the loss scaler of mixed precision to lower its scale.
+    The error names the iteration, the terms of the loss, and the image of the batch or the weight that is not finite,
+    if there is one. Gradients are not checked: an infinite one tells the loss scaler of mixed precision to lower its
+    scale.
 
     Weights that are not finite are not written into a checkpoint either.
 
@@ -42,15 +42,11 @@ class FiniteLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Watch the model without its wrapper: between forward and backward no hook of mmengine is called."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self._handles = [
-            model.register_forward_pre_hook(self._remember_random_state),
-            model.register_forward_hook(partial(self._check_loss, runner), with_kwargs=True),
-        ]
+        self._handle = model.register_forward_hook(partial(self._check_loss, runner), with_kwargs=True)
 
     def after_train(self, runner: Runner) -> None:
         """Leave the model as it was."""
-        for handle in self._handles:
-            handle.remove()
+        self._handle.remove()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep weights that are not finite out of checkpoints.
@@ -68,10 +64,6 @@ class FiniteLossHook(Hook):
                 _EXIT_STATUS,
             )
 
-    def _remember_random_state(self, model: nn.Module, args: tuple) -> None:
-        if model.training:
-            self._random_state = random_state()
-
     def _check_loss(self, runner: Runner, model: nn.Module, args: tuple, kwargs: dict[str, Any], losses: Any) -> None:
         if not model.training or kwargs.get('mode') != 'loss' or not isinstance(losses, dict):
             return
@@ -81,16 +73,12 @@ class FiniteLossHook(Hook):
             if not _anywhere(is_bad, total.device):
                 return
             self.after_train(runner)
-            cause = _find_image(args, kwargs) or _find_weight(model) if is_bad else None
-            # All processes run the second forward pass or none does: modules and losses may wait for each other in it.
-            if _anywhere(is_bad and cause is None, total.device):
-                set_random_state(self._random_state)
-                found = _find_module(model, args, kwargs)
-                cause = cause or found
-        if not is_bad:
-            cause = 'The losses of this process are finite, those of another one are not: see its message'
+            if is_bad:
+                cause = _find_image(args, kwargs) or _find_weight(model) or _overflow(runner)
+            else:
+                cause = 'The losses of this process are finite, those of another one are not: see its message'
         bad = [name for name, value in terms.items() if 'loss' in name and not value.isfinite()]
-        bad = [name for name in bad if name != 'loss'] or bad  # the sum, where it alone is too large
+        bad = [name for name in bad if name != 'loss'] or bad  # the sum, if it alone is too large
         process = f' in process {get_rank()} of 0 to {get_world_size() - 1}' if get_world_size() > 1 else ''
         names = f': {", ".join(bad)}' if bad else ''
         raise TrainingStopped(
@@ -157,35 +145,12 @@ def _find_weight(model: nn.Module) -> str | None:
     )
 
 
-def _find_module(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> str:
-    """Run the forward pass again, in the autocast that is on, and look behind every module."""
-    found: list[str] = []
-
-    def look(name: str, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        if found or not all(tensor.isfinite().all() for tensor in _tensors([args, kwargs])):
-            return
-        bad = next((tensor for tensor in _tensors(output) if not tensor.isfinite().all()), None)
-        if bad is not None:
-            largest = max((t.abs().max().item() for t in _tensors([args, kwargs]) if t.numel()), default=0)
-            half = '; float16 ends at 65504, bfloat16 (optim_wrapper.dtype) does not'
-            found.append(
-                f'The output of {name.replace(_FSDP, "")} ({type(module).__name__}) has {_describe(bad)}, though its '
-                f'inputs, up to {largest:.4g}, and its weights are finite{half if bad.dtype == torch.float16 else ""}'
-            )
-
-    handles = [
-        module.register_forward_hook(partial(look, name), with_kwargs=True)
-        for name, module in model.named_modules()
-        if name
-    ]
-    try:
-        type(model).forward(model, *args, **kwargs)  # neither this hook again nor a compiled graph, which skips hooks
-    except Exception as error:  # the message about the loss matters more
-        found.append(f'The second forward pass, which looks for the cause, failed: {error}')
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found[0] if found else 'The output of every module is finite: it is the computation of the loss itself'
+def _overflow(runner: Runner) -> str:
+    """What is left if images and weights are finite."""
+    wrapper = runner.optim_wrapper
+    is_half = isinstance(wrapper, AmpOptimWrapper) and wrapper.cast_dtype in (None, torch.float16)
+    advice = '; float16 ends at 65504, bfloat16 (optim_wrapper.dtype) does not' if is_half else ''
+    return f'The images and the weights are finite: a layer or the loss overflows{advice}'
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from cvt_backbone.analysis.benchmark import build as benchmark_build
 from cvt_backbone.analysis.benchmark import measure as benchmark_measure
 from cvt_backbone.analysis.benchmark import peers as benchmark_peers
 from cvt_backbone.analysis.benchmark import report as benchmark_report
@@ -44,7 +46,7 @@ def linear_results(peer: str, factor: float, exponent: float) -> list[Result]:
 
 @pytest.fixture
 def header() -> Header:
-    return Header(['Date: today'], dict(fp32=1e12), ['swin-t'])
+    return Header(['Date: today'], dict(fp32=1e12))
 
 
 def test_fit_exponent() -> None:
@@ -58,20 +60,18 @@ def test_markdown(header: Header) -> None:
     failed = Result(make_job('hf-cvt-13', (224, 224)), failure='out of memory')
     text = benchmark_report.make_markdown([*results, failed], header)
     # median of (1, 1, 3) * 0.0502 s, two images; 50.2 MMACs; 2 * 2 * 50.2e6 / 0.0502 / 1e12 = 0.004
-    expected = '| 224x224 | 2 | CvT-13, global | 0.0502 (0.0502-0.151) | 39.9 | 0.100 | 0.1 | 0.00 | 0.00 | 1.00 |'
+    expected = '| 224x224 | 2 | CvT-13, global | 0.0502 (0.0502-0.151) | 39.9 | 0.100 | 0.1 | 0.00 |'
     assert expected in text
-    assert '| 224x224 | 2 | CvT-13 (Hugging Face) | out of memory |  |  |  |  |  |  |' in text
+    assert '| 224x224 | 2 | CvT-13 (Hugging Face) | out of memory |  |  |  |  |' in text
     assert '| backbone | infer | fp32 | CvT-13, global | 1.00 | 1.00 | 224x224, 448x448, 896x896 |' in text
     assert '| backbone | infer | fp32 | Swin-T (mmdet) | 1.50 | 1.00 | 224x224, 448x448, 896x896 |' in text
     assert 'GEMM peak, fp32, measured in this run: 1000.0 GFLOP/s' in text
 
 
-def test_share_of_peak_and_ratio(header: Header) -> None:
-    slow, fast = Result(make_job('swin-t')), Result(make_job('cvt-13-global'), macs=10**11)
-    slow.rounds, slow.peaks = [[2.0]], [4 * 10**9]
-    fast.rounds, fast.peaks = [[0.5]], [10**9]
-    text = benchmark_report.make_markdown([slow, fast], header)
-    assert '| CvT-13, global | 0.500 (0.500-0.500) | 4.00 | 1.000 | 100.0 | 0.80 | 0.25 | 0.25 |' in text
+def test_share_of_peak(header: Header) -> None:
+    result = Result(make_job('cvt-13-global'), macs=10**11, rounds=[[0.5]], peaks=[10**9])
+    text = benchmark_report.make_markdown([result], header)
+    assert '| CvT-13, global | 0.500 (0.500-0.500) | 4.00 | 1.000 | 100.0 | 0.80 |' in text
 
 
 def test_csv_has_every_run() -> None:
@@ -98,14 +98,14 @@ def test_parse_size() -> None:
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--sizes', '224'], "'224' is no size"),
+        (['--sizes', '224'], "'224' is not a size"),
         (['--sizes', '16x224'], 'at least 32'),
-        (['--peers', 'swin'], 'did you mean swin-t'),
-        (['--models', 'retina'], '--models: retina is unknown'),
-        (['--batch', '0'], '--batch: must be above 0'),
-        (['--memory-limit', '-1'], '--memory-limit: must be above 0'),
-        (['--device', 'tpu'], 'must be cpu or cuda'),
-        (['--peers', 'resnet-50', '--reference', 'swin-t'], '--reference: swin-t must be among --peers'),
+        (['--peers', 'swin'], "--peers: invalid choice: 'swin' .*swin-t"),
+        (['--models', 'retina'], "--models: invalid choice: 'retina' .*mask-rcnn"),
+        (['--batch', '0'], '--batch: must be at least 1, got 0'),
+        (['--rounds', 'x'], '--rounds: .*x'),
+        (['--memory-limit', '-1'], '--memory-limit: must be above 0, got -1'),
+        (['--device', 'tpu'], "--device: invalid choice: 'tpu' .*cpu"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str) -> None:
@@ -140,7 +140,7 @@ def test_peers_take_turns() -> None:
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'transformers', None)  # import fails as if it were not installed
-    answer = attempt(measure, benchmark_measure.as_arguments(make_job('hf-cvt-13')))
+    answer = attempt(measure, asdict(make_job('hf-cvt-13')))
     assert answer == dict(failure='not installed: transformers')
 
 
@@ -149,8 +149,8 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Non
     def build(*_: object) -> nn.Module:
         raise error
 
-    monkeypatch.setattr(benchmark_peers, 'build', build)
-    assert attempt(measure, benchmark_measure.as_arguments(make_job())) == dict(failure='out of memory')
+    monkeypatch.setattr(benchmark_build, 'build', build)
+    assert attempt(measure, asdict(make_job())) == dict(failure='out of memory')
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_peak_memory() -> None:
 def test_train_measures_gradients_of_every_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     monkeypatch.setattr(nn.Sequential, 'forward', lambda self, x: (self[0](x), self[1](self[0](x))))
-    monkeypatch.setattr(benchmark_peers, 'build', lambda *_: model)
-    answer = measure(**benchmark_measure.as_arguments(make_job(work='train')))
+    monkeypatch.setattr(benchmark_build, 'build', lambda *_: model)
+    answer = measure(**asdict(make_job(work='train')))
     assert len(answer['seconds']) == 2
     assert model.training
     assert all(p.grad is not None for p in model.parameters())
@@ -193,10 +193,33 @@ def test_train_measures_gradients_of_every_parameter(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize('model', ['mask-rcnn', 'upernet'])
 def test_configs_fit_the_backbone(name: str, model: str) -> None:
     peer = benchmark_peers.PEERS[name]
-    cfg = benchmark_peers.make_config(peer, model)
+    cfg = benchmark_build.make_config(peer, model)
     levels = list((cfg.model.neck if model == 'mask-rcnn' else cfg.model.decode_head).in_channels)
     assert levels[:3] == list(peer.channels[:3])
     assert len(levels) == 4 or (name, model) == ('cvt-13-global', 'mask-rcnn')
+
+
+def test_macs_of_variants_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+
+    def count(peer: str, model: str, size: tuple[int, int]) -> dict[str, int]:
+        counted.append((peer, size))
+        if peer == 'swin-t':
+            raise ModuleNotFoundError('no mmdet', name='mmdet')
+        return dict(macs=size[0])
+
+    monkeypatch.setattr(planned, 'count', count)
+    peers = ('cvt-13-global', 'cvt-13-global-deployed', 'cvt-13-global-cp', 'swin-t')
+    results = [Result(make_job(peer, (side, 64))) for side in (64, 96) for peer in peers]
+    planned.fill_macs(results)
+    assert [result.macs for result in results] == [64, 64, 64, None, 96, 96, 96, None]
+    assert counted == [(peer, (side, 64)) for side in (64, 96) for peer in ('cvt-13-global', 'swin-t')]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+def test_cuda_without_a_device() -> None:
+    with pytest.raises(InputError, match='--device: PyTorch finds no CUDA device'):
+        planned.plan(benchmark.parse_args(['--device', 'cuda']))
 
 
 @pytest.mark.slow

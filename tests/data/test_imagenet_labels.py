@@ -1,9 +1,5 @@
 """Evaluation on ImageNet, ReaL and V2: the documented commands, on folders of a few random images."""
 
-from cvt_backbone.errors import InputError
-from cvt_backbone.training.checks import check_data
-from cvt_backbone.configs import load_config
-import importlib.util
 import json
 import pickle
 import re
@@ -12,14 +8,18 @@ import sys
 import numpy as np
 import pytest
 import torch
-import yaml
 from mmengine.registry import init_default_scope
 from PIL import Image
 
 from cvt_backbone import CvT
-from cvt_backbone.cli import imagenet_labels, test as test_command
-from helpers.foreign import Classifier, write_torch
+from cvt_backbone.cli import imagenet_labels
+from cvt_backbone.cli import test as test_command
+from cvt_backbone.configs import load_config
+from cvt_backbone.configs.metafiles import read_metafiles
+from cvt_backbone.errors import InputError
+from cvt_backbone.training.checks import check_data
 from helpers import ROOT
+from helpers.foreign import Classifier, write_torch
 from helpers.tools import tool
 
 pytest.importorskip('mmpretrain')
@@ -44,20 +44,20 @@ def call(monkeypatch, capsys, *arguments):
 
 
 def test_each_row_of_the_zoo_has_its_commands():
-    rows = yaml.safe_load((ROOT / 'configs/cls/metafile.yml').read_text())['Models']
+    rows = [entry for entry in read_metafiles() if entry.weights]
     commands = re.findall(
         r'^python tools/convert_checkpoint\.py SRC (\S+\.pth) --to mmpretrain\n'
         r'python tools/test\.py (\S+) (\S+\.pth) --cfg-options data_root=data/imagenet$',
         DOC,
         re.MULTILINE,
     )
-    assert [config for _, config, _ in commands] == [row['Config'] for row in rows]
+    assert [config for _, config, _ in commands] == [row.config for row in rows]
     assert all(written == read for written, _, read in commands)
     assert len({written for written, _, _ in commands}) == len(rows) == 7
     for row in rows:
-        name, metadata = row['Config'].removeprefix('configs/cls/'), row['Metadata']
+        name, metadata = row.config.removeprefix('configs/cls/'), row.metadata
         (line,) = re.findall(rf'^\| (.*) \| `{re.escape(name)}` \| (.*) \| not run \|$', DOC, re.MULTILINE)
-        top1 = f'{row["Results"][0]["Metrics"]["Top 1 Accuracy"]:.2f}' if 'Results' in row else 'not reported'
+        top1 = f'{row.metrics["Top 1 Accuracy"]:.2f}' if row.metrics else 'not reported'
         assert line[0].startswith(f'{metadata["Arch"]}, {metadata["Input Size"]} |')
         assert line[0].endswith(str(metadata['Crop Ratio']))
         assert line[1] == f'{top1} / {metadata["Paper Top 1 Accuracy"]}'

@@ -2,14 +2,14 @@
 
 import json
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cvt_backbone.data import digits as tool
 from cvt_backbone.cli import digits as command
+from cvt_backbone.data import digits as tool
 from cvt_backbone.errors import InputError
 from helpers.tools import call
 
@@ -246,7 +246,9 @@ def test_set_of_other_arguments_is_left_alone(root: Path) -> None:
     assert read_files(root) == before
 
 
-def test_folder_of_the_user_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_of_the_user_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / 'precious.txt').write_text('mine')
     assert call(monkeypatch, command, str(tmp_path)) == 2
     error = capsys.readouterr().err
@@ -271,8 +273,8 @@ def test_unwritable_parent(tmp_path: Path, capsys: pytest.CaptureFixture, monkey
     ],
 )
 def test_argument_errors(
-    tmp_path: Path, name: str, value: int, message: str, capsys: pytest.CaptureFixture
-, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, name: str, value: int, message: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InputError, match=message):
         tool.make_digits(tmp_path / 'digits', **{**ARGUMENTS, name: value})
     assert call(monkeypatch, command, str(tmp_path / 'digits'), f'--{name}={value}') == 2

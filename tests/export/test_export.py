@@ -64,7 +64,7 @@ def test_torchscript_and_its_metadata(classifier, tmp_path, monkeypatch, capfd):
     assert (
         call(monkeypatch, export, *classifier, '--format', 'torchscript', '-o', out, '--size', 65, 97, '--deploy') == 0
     )
-    assert 'classifier, torchscript, weights of the checkpoint; deviates by' in capfd.readouterr().out
+    assert 'classifier, torchscript, weights of the checkpoint; deviates from the model by' in capfd.readouterr().out
     assert os.listdir(out.parent) == ['model.pt'], 'nothing but the file'
     files = {METADATA_FILE: ''}
     module = torch.jit.load(out, _extra_files=files)
