@@ -44,7 +44,13 @@ def zoo_table() -> str:
 def config_table(task: str, entries: Sequence[Entry]) -> str:
     """The configs of a task."""
     rows = [
-        (config_name(e), e.metadata['Arch'], e.windows, e.metadata['Training Data'].split(', ')[-1], e.schedule)
+        (
+            config_name(e),
+            e.metadata.get('Arch', '?'),
+            e.windows,
+            e.metadata['Training Data'].split(', ')[-1],
+            e.schedule,
+        )
         for e in entries
     ]
     return f'{TASKS[task]} ({task})\n' + columns((f'{len(rows)} configs', 'arch', 'windows', 'data', 'schedule'), rows)
