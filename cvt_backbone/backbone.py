@@ -193,12 +193,10 @@ class CvT(BaseModule):
             sequence (B, [1 +] H_i * W_i, C_i) per entry of ``out_indices``.
 
         Raises:
-            ValueError: ``x`` has not four dimensions, another channel count, or is too small.
-            TypeError: ``x`` is no tensor of a floating dtype.
-            RuntimeError: ``x`` has another dtype or device than the weights, and there is no autocast (PyTorch's own
-                words).
+            ValueError: ``x`` does not have four dimensions, or is too small.
+            RuntimeError: ``x`` has another channel count, dtype or device than the weights (PyTorch's own words).
         """
-        check_image(x, self.in_channels, self.least_image_side)
+        check_image(x, self.least_image_side)
         outs = []
         for i, stage in enumerate(self.stages):
             last = i == self.num_stages - 1

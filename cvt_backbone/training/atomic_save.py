@@ -19,7 +19,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..errors import TrainingStopped
-from ..files import remove, settle
+from ..files import remove, replacing, settle
 from .loop import ResumableEpochLoop
 
 _PREEMPTED = 'preempted.pth'
@@ -180,10 +180,9 @@ class AtomicCheckpointHook(CheckpointHook):
     def _point_to_last(self, runner: Runner) -> None:
         """Put the name of the last checkpoint where ``resume`` looks for it."""
         if is_main_process():
-            part = Path(runner.work_dir, '.last_checkpoint.part')
             try:
-                part.write_text(self.last_ckpt)
-                settle(part, Path(runner.work_dir, 'last_checkpoint'))
+                with replacing(Path(runner.work_dir, 'last_checkpoint')) as part:
+                    part.write_text(self.last_ckpt)
             except OSError as error:
                 raise _not_written(error, runner) from error
 

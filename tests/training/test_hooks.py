@@ -210,8 +210,9 @@ def test_full_disk(tmp_path, monkeypatch, full):
 
 
 def test_no_room_for_the_name(tmp_path, monkeypatch):
-    (tmp_path / '.last_checkpoint.part').mkdir()  # swept away at the start, so it comes back with the first iteration
-    act = Act('before_train_iter', 1, lambda runner: (tmp_path / '.last_checkpoint.part').mkdir())
+    part = tmp_path / f'.last_checkpoint.{os.getpid()}.part'
+    part.mkdir()  # swept away at the start, so it comes back with the first iteration
+    act = Act('before_train_iter', 1, lambda runner: part.mkdir())
     with pytest.raises(TrainingStopped, match=r'cannot write .*last_checkpoint') as stop:
         train(make(tmp_path, act))
     assert 'the last whole one is None' in str(stop.value)

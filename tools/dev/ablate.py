@@ -30,7 +30,7 @@ from cvt_backbone.analysis.tables import markdown, mean_and_spread
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
-from cvt_backbone.files import replacing
+from cvt_backbone.files import writing
 from cvt_backbone.training.checks import check_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,7 +221,7 @@ def write_table(out: Path, rows: list[tuple[Job, list[dict]]]) -> None:
             describe(job.config), f'`{job.config.name}`', f'{total.parameters / 1e6:.3f}', f'{total.macs / 1e6:.1f}',
             mean_and_spread(values, 2), ', '.join(f'{value:.2f}' for value in values),
         ])  # fmt: skip
-    with replacing(out) as part:
+    with writing('--out', out) as part:
         part.write_text(text + markdown(COLUMNS, cells, 'llrrrr'))
     plot([short_name(job.config) for job, _ in rows], accuracies, out.with_suffix('.png'))
 

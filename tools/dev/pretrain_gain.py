@@ -23,7 +23,7 @@ from cvt_backbone.checkpoints import CheckpointError, read
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
-from cvt_backbone.files import replacing
+from cvt_backbone.files import writing
 from cvt_backbone.training.checks import check_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +139,7 @@ def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, in
         ax.grid(axis='y', alpha=0.3)
         ax.set_ylim(bottom=0)  # when all is drawn: it ends the fitting of the top
     table = markdown(COLUMNS, rows)
-    with replacing(args.out) as part:
+    with writing('--out', args.out) as part:
         part.write_text(text + table)
     plots.save(figure, args.out.with_suffix('.png'))
     print(table)

@@ -29,7 +29,7 @@ from cvt_backbone.analysis.tables import markdown
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import dicts, get_config, import_toolbox, toolbox_folder
 from cvt_backbone.errors import InputError
-from cvt_backbone.files import replacing
+from cvt_backbone.files import writing
 from cvt_backbone.models import build_random
 from cvt_backbone.swap import SwapError
 from cvt_backbone.swap.probe import own_image_size
@@ -235,7 +235,7 @@ def write_table(out: Path, results: list[dict]) -> None:
         ),
         families=markdown(['config', 'built', 'loss', 'predict', 'result'], families),
     )  # fmt: skip
-    with replacing(out) as part:
+    with writing('--out', out) as part:
         part.write_text(text)
 
 
