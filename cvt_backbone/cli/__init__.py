@@ -13,7 +13,7 @@ from importlib import import_module
 
 from ..errors import InputError
 from ..version import __version__
-from .common import run
+from .common import Parser, run
 
 COMMANDS = {
     'list': 'list the configs and the published weights',
@@ -38,7 +38,7 @@ def main() -> None:
 
 def _main() -> None:
     names = '\n'.join(f'  {name:<16} {text}' for name, text in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='cvt-backbone',
         usage='cvt-backbone COMMAND ...',
         description='CvT as an OpenMMLab backbone for dense prediction.',
