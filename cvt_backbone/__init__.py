@@ -31,9 +31,10 @@ try:
         import mmcv  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f'cvt_backbone needs {error.name}, which is not installed. Install the maintained line with '
-        f'`pip install onedl-mmengine` and `pip install --no-build-isolation onedl-mmcv`, or the original one with '
-        f'`pip install mmengine mmcv`.',
+        f'cvt_backbone needs {error.name}, which is not installed. For the maintained line of OpenMMLab: '
+        '`pip install "setuptools<81" wheel ninja onedl-mmengine`, then `pip install --no-build-isolation onedl-mmcv`; '
+        'for the original line the same with mmengine and mmcv. Never install one over the other: their modules have '
+        'the same names.',
         name=error.name,
     ) from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
 
-from ..configs import read_config
+from ..configs import get_config
 from ..errors import InputError
 from ..files import check_writable
 from ..version import __version__
@@ -28,7 +28,7 @@ def main() -> None:
     from ..swap.write import write_swapped
     from ..training.robust import add_robust
 
-    cfg = read_config(args.config)
+    cfg = get_config(args.config)
     out = Path(args.out)
     check_out(out, args.force)
     with warnings.catch_warnings(record=True) as caught:

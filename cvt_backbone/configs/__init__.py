@@ -1,9 +1,9 @@
 """Configs: found by name, read, looked into, changed."""
 
 from .edit import add_import, drop_pretrained, drop_weights, move_data_root, settle_work_dir
-from .names import SCOPES, config_path, get_config, list_configs, shipped, toolbox_folder
+from .names import SCOPES, config_path, list_configs, shipped, toolbox_folder
 from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
-from .read import import_toolbox, load_config, read_config
+from .read import get_config, import_toolbox, load_config
 
 __all__ = [
     'SCOPES',
@@ -22,7 +22,6 @@ __all__ = [
     'list_configs',
     'load_config',
     'move_data_root',
-    'read_config',
     'scope_of',
     'settle_work_dir',
     'shipped',

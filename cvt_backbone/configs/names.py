@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from difflib import get_close_matches
 from pathlib import Path
-
-from mmengine.config import Config
 
 from ..errors import InputError
 
@@ -16,7 +15,7 @@ NEAREST = 5  # names that a message about an unknown one lists
 
 
 def shipped(name: str) -> Path:
-    """A file or folder that is part of the project beside its Python code: ``configs``, ``tools``, ``model-index.yml``.
+    """A file or folder that comes with the package beside its Python code: ``configs``, ``tools``, ``model-index.yml``.
 
     An installed package carries them in ``.mim``, as OpenMMLab's own do; a checkout has them at its top.
 
@@ -25,8 +24,8 @@ def shipped(name: str) -> Path:
     """
     for path in (PACKAGE / '.mim' / name, PACKAGE.parent / name):
         if path.exists():
-            return path
-    raise InputError(f'{name}: not found beside {PACKAGE}; reinstall the package: pip install cvt_backbone')
+            return path.resolve()  # an editable install has links in .mim
+    raise InputError(f'{name}: neither in {PACKAGE / ".mim"} nor in {PACKAGE.parent}; install cvt_backbone again')
 
 
 def list_configs() -> list[Path]:
@@ -36,59 +35,45 @@ def list_configs() -> list[Path]:
     return sorted(path for path in paths if path.parts[0] != '_base_')
 
 
-def config_path(name: str) -> str:
-    """Find a shipped config.
+def config_path(name: str | os.PathLike) -> str:
+    """Find a config.
 
-    ``_base_ = __import__('cvt_backbone').config_path('det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py')`` inherits one:
-    the expression runs when mmengine reads ``_base_``, before any ``custom_imports``.
+    A config inherits a shipped one by ``_base_ = __import__('cvt_backbone').config_path(NAME)``. mmengine evaluates
+    the expression when it reads the file, before ``custom_imports``; nothing has to be imported first.
 
     Args:
-        name: A stem, a path below configs/ with or without ``.py``, or the path of any existing file.
+        name: The path of an existing file, which comes first; or a shipped config's stem, or its path below configs/,
+            with or without ``.py``; or ``TOOLBOX::PATH``.
 
     Returns:
-        The path of the file. A str, because mmengine takes no other ``_base_``.
+        The absolute path of the file. A str, because mmengine takes no other ``_base_``.
 
     Raises:
-        InputError: There is no such config, or several have this name; the message lists them, or the nearest five.
+        InputError: There is no such config, or several have this stem; the message lists them, or the nearest five.
+
+    Examples:
+        >>> import cvt_backbone
+        >>> cvt_backbone.config_path('det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py')
+        '.../configs/det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py'
     """
+    name = os.fspath(name)
     if Path(name).is_file():
-        return str(name)
+        return str(Path(name).absolute())  # mmengine would read a relative one from the inheriting file's folder
     if '::' in name:
         return str(toolbox_config(name))
     folder = shipped('configs')
     wanted = name.removesuffix('.py')
-    inside = wanted.removeprefix('configs/')
-    if (folder / f'{inside}.py').is_file():
-        return str(folder / f'{inside}.py')
+    inside = folder / f'{wanted.removeprefix("configs/")}.py'
+    if inside.is_file():
+        return str(inside)
     known = list_configs()
     found = [path for path in known if path.stem == wanted]
     if len(found) == 1:
         return str(folder / found[0])
     if found:
         raise InputError(f'config: {name} fits several files; give one of {", ".join(map(str, found))}')
-    stems = {path.stem: path for path in known}
-    near = get_close_matches(Path(wanted).name, stems, n=NEAREST, cutoff=0.0)
+    near = get_close_matches(Path(wanted).name.lower(), {path.stem for path in known}, n=NEAREST, cutoff=0.0)
     raise InputError(f'config: {name} does not exist; did you mean {", ".join(near[:-1])} or {near[-1]}?')
-
-
-def get_config(name: str) -> Config:
-    """Read a shipped config.
-
-    Args:
-        name: As in :func:`config_path`.
-
-    Returns:
-        The config.
-
-    Raises:
-        InputError: See :func:`config_path`.
-
-    Examples:
-        >>> import cvt_backbone
-        >>> cvt_backbone.get_config('mask-rcnn_cvt-13_fpn_1x_coco').model.backbone.type
-        'CvT'
-    """
-    return Config.fromfile(config_path(name))
 
 
 def toolbox_folder(scope: str) -> Path:

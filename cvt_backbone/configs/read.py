@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from mmengine.config import Config
 
 from ..errors import InputError
 from .edit import move_data_root
+from .hub import NO_SCOPE
 from .names import SCOPES, config_path
-from .parts import scope_of
+from .parts import dicts, scope_of
 
 
-def read_config(name: str) -> Config:
+def get_config(name: str | os.PathLike) -> Config:
     """Read any config.
 
     Args:
-        name: A path, the name of a shipped config, or ``TOOLBOX::PATH`` with the path inside the toolbox's configs.
+        name: As in :func:`config_path`: a shipped config's stem or path below configs/, a file, or ``TOOLBOX::PATH``.
+
+    Returns:
+        The config, with what it inherits.
 
     Raises:
-        InputError: There is no such config, or it cannot be read.
+        InputError: There is no such config, several have this name, or it cannot be read.
+
+    Examples:
+        >>> import cvt_backbone
+        >>> cvt_backbone.get_config('mask-rcnn_cvt-13_fpn_1x_coco').model.backbone.type
+        'CvT'
     """
     path = config_path(name)
     try:
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python: whatever it raises
         raise InputError(f'config: {name} cannot be read: {type(error).__name__}: {error}') from error
+    if any(part.get('_scope_') == 'cvt_backbone' for part in dicts(cfg._to_lazy_dict())):
+        raise InputError(f'config: {name} {NO_SCOPE}')
+    return cfg
 
 
 def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config that can be run, and import the toolbox of its scope.
 
     Args:
-        name: As in :func:`read_config`.
+        name: As in :func:`get_config`.
         options: What ``--cfg-options`` gave. A top-level ``data_root`` also moves every path below the old one.
 
     Returns:
@@ -42,7 +55,7 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     Raises:
         InputError: The config does not exist or has no model, or the toolbox or its compiled ops are not installed.
     """
-    cfg = read_config(name)
+    cfg = get_config(name)
     options = dict(options or {})
     if 'data_root' in options:
         move_data_root(cfg, str(options.pop('data_root')))

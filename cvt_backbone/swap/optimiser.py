@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from ..configs import check_dict, config_path
+from ..configs import check_dict, shipped
 
 RECIPE = '_base_/schedules/adamw.py'
 OF_OTHER_BACKBONES = ('LearningRateDecayOptimizerConstructor', 'LayerDecayOptimizerConstructor')
@@ -21,7 +21,7 @@ def settle_optimiser(cfg: Config, optim: str | None) -> list[str]:
         Notes for the user.
     """
     if optim == 'adamw':
-        cfg.optim_wrapper = Config.fromfile(config_path(RECIPE)).optim_wrapper
+        cfg.optim_wrapper = Config.fromfile(shipped('configs') / RECIPE).optim_wrapper
         return []
     constructor = check_dict('optim_wrapper', cfg.get('optim_wrapper') or {}).get('constructor')
     if constructor in OF_OTHER_BACKBONES:

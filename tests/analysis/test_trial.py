@@ -167,9 +167,9 @@ def test_frozen_parameters_need_no_gradient() -> None:
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detectors_of_every_annotation(name: str) -> None:
     pytest.importorskip('mmdet')
-    from cvt_backbone.configs import read_config
+    from cvt_backbone.configs import get_config
 
-    cfg = read_config(f'mmdet::{name}')
+    cfg = get_config(f'mmdet::{name}')
     model = build_random(cfg, (96, 128))
     batch = trial.random_batch(cfg, (96, 128))
     assert trial.take_step(model, batch)['loss'].isfinite()

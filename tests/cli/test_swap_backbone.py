@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from cvt_backbone.cli import swap as swap_backbone
 from cvt_backbone.cli.common import run
-from cvt_backbone.configs import read_config
+from cvt_backbone.configs import get_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.swap import measure
 
@@ -167,7 +167,7 @@ def test_exit_status(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) ->
 def test_names_of_shipped_configs(name: str) -> None:
     scope = name.split('::')[0]
     pytest.importorskip(scope)
-    cfg = read_config(name)
+    cfg = get_config(name)
     assert cfg.default_scope == scope
     assert cfg.model.backbone.type.startswith('ResNet')
 
@@ -175,7 +175,7 @@ def test_names_of_shipped_configs(name: str) -> None:
 def test_scope_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(InputError, match='config: mmseg is not installed; install it'):
-        read_config('mmseg::fcn/fcn.py')
+        get_config('mmseg::fcn/fcn.py')
 
 
 SHIPPED = [

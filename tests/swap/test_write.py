@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from cvt_backbone import swap_backbone
-from cvt_backbone.configs import read_config
+from cvt_backbone.configs import get_config
 from cvt_backbone.swap.changes import is_same, list_changes
 from cvt_backbone.swap.write import write_swapped
 
@@ -38,7 +38,7 @@ def original(tmp_path):
 
 
 def test_only_what_changed_is_written(original, tmp_path):
-    old = read_config(str(original))
+    old = get_config(str(original))
     new = swap_backbone(old, 'cvt-nano', optim='adamw', window_sizes=(8, None, None))
     assert write_swapped(old, new, str(original), tmp_path / 'mine.py', 'Made from base.py')
     text = (tmp_path / 'mine.py').read_text()
@@ -55,7 +55,7 @@ def test_only_what_changed_is_written(original, tmp_path):
 
 
 def test_flat_is_the_whole_config(original, tmp_path):
-    old = read_config(str(original))
+    old = get_config(str(original))
     new = swap_backbone(old, 'cvt-nano')
     assert not write_swapped(old, new, str(original), tmp_path / 'flat.py', 'Made from base.py', flat=True)
     original.unlink()

@@ -27,7 +27,7 @@ from cvt_backbone import swap_backbone
 from cvt_backbone.analysis import trial
 from cvt_backbone.analysis.tables import markdown
 from cvt_backbone.cli.common import run
-from cvt_backbone.configs import dicts, import_toolbox, read_config, toolbox_folder
+from cvt_backbone.configs import dicts, get_config, import_toolbox, toolbox_folder
 from cvt_backbone.errors import InputError
 from cvt_backbone.files import replacing
 from cvt_backbone.models import build_random
@@ -140,7 +140,7 @@ def try_config(name: str) -> dict[str, Any]:
     warnings.simplefilter('ignore')
     result: dict[str, Any] = {'name': name}
     try:
-        cfg = read_config(name)
+        cfg = get_config(name)
     except InputError as error:
         return {**result, 'verdict': ORIGINAL, 'reason': _line(error)}
     sizes = (*SIZES, *((side, side) for side in own_image_size(cfg.model)))
