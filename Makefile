@@ -4,7 +4,7 @@ VENV ?= .venv
 UPSTREAM := .venv-upstream
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md # not what a user has written beside it
+CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md # not what a user has written beside it
 PYTEST := -m pytest -n auto --dist loadgroup $(if $(FAST),-m "not slow")
 
 .PHONY: demo test test-upstream setup lint clean

@@ -7,6 +7,7 @@
 import sys
 from pathlib import Path
 
+from .errors import MMCV_TOOLS
 from .version import __version__
 
 
@@ -31,10 +32,9 @@ try:
         import mmcv  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f'cvt_backbone needs {error.name}, which is not installed. For the maintained line of OpenMMLab: '
-        '`pip install "setuptools<81" wheel ninja onedl-mmengine`, then `pip install --no-build-isolation onedl-mmcv`; '
-        'for the original line the same with mmengine and mmcv. Never install one over the other: their modules have '
-        'the same names.',
+        f'cvt_backbone needs {error.name}, which is not installed. This installs mmengine and mmcv: `{MMCV_TOOLS}`, '
+        'then `pip install --no-build-isolation onedl-mmcv` (or mmcv==2.1.0, beside the original mmdet; never both: '
+        'their modules have the same names)',
         name=error.name,
     ) from error
 

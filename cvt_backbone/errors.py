@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# mmcv comes as source. Its setup.py imports pkg_resources, which newer setuptools lack; older ones than 77 do not
+# understand how the maintained line states its license.
+MMCV_TOOLS = 'pip install "setuptools>=77,<81" wheel ninja'
+
 
 class InputError(ValueError):
     """What the user gave cannot be used. Commands print the message as one line and exit with status 2."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import InputError
+from ..errors import MMCV_TOOLS, InputError
 from .edit import move_data_root
 from .hub import NO_SCOPE
 from .names import SCOPES, config_path
@@ -83,9 +83,9 @@ def import_toolbox(scope: str | None) -> None:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith('mmcv'):
             advice = (
-                'mmcv is installed without its compiled ops, which detectors need. Install torch first, then build '
-                'mmcv against it: pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps '
-                'onedl-mmcv (for the original OpenMMLab: mmcv==2.1.0), with "setuptools<81", ninja and wheel installed'
+                'mmcv is installed without its compiled ops, which detectors need. With torch installed, run '
+                f'`{MMCV_TOOLS}`, then `pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps '
+                'onedl-mmcv` (for the original OpenMMLab: mmcv==2.1.0)'
             )
         else:
             advice = (
