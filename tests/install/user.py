@@ -45,7 +45,7 @@ swapped = swap_backbone(get_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.p
 report['swapped'] = [swapped.model.backbone.type, swapped.optim_wrapper.optimizer.type]
 
 # mmengine's own name for a config of a package; once with a metafile, once without.
-for inside in (RETINANET, 'demo/retinanet_cvt-nano_fpn_digits.py'):
+for inside in (RETINANET, '_base_/models/cvt-13_cls.py'):
     assert hub_config(f'cvt_backbone::{inside}').to_dict() == get_config(inside).to_dict()
 report['hub'] = Path(hub_config(f'cvt_backbone::{RETINANET}').filename).is_file()
 

@@ -9,7 +9,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...configs import SCOPES, config_path, import_toolbox
+from ...configs import SCOPES, import_toolbox, shipped
 from ...models import build_random
 from .peers import Peer
 
@@ -48,7 +48,7 @@ def make_config(peer: Peer, model: str) -> Config:
     """
     importlib.import_module(peer.package)  # registers the backbone
     scope, name = BASES[model]
-    cfg = Config.fromfile(config_path(f'_base_/models/{name}'))
+    cfg = Config.fromfile(shipped('configs') / '_base_/models' / name)
     backbone, channels = dict(peer.backbone or {}), list(peer.channels)
     if model == 'mask-rcnn':
         cfg.model.neck.in_channels = channels
