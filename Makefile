@@ -1,10 +1,10 @@
-# `make demo` and `make test` set up .venv on their first call, then do their job; a second call sets up nothing.
+# The first `make demo` or `make test` creates .venv with pinned versions; later runs reuse it.
 PYTHON ?= python3
 VENV ?= .venv
 UPSTREAM := .venv-upstream
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md # not what a user has written beside it
+CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md # a user's own files in the checkout are left out
 PYTEST := -m pytest -n auto --dist loadgroup $(if $(FAST),-m "not slow")
 
 .PHONY: demo test test-upstream setup lint clean
@@ -16,7 +16,7 @@ demo: $(READY)
 test: lint
 	$(BIN)/python $(PYTEST)
 
-# The same tests beside the original OpenMMLab (mmcv 2.1, PyTorch 2.1), in a virtual environment of its own.
+# The same tests with the original OpenMMLab (mmcv 2.1, PyTorch 2.1), in a separate virtual environment.
 test-upstream: $(UPSTREAM)/.ready
 	$(UPSTREAM)/bin/python $(PYTEST)
 

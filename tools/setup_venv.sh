@@ -1,44 +1,41 @@
 #!/usr/bin/env bash
-# Makes the virtual environment of a pinned stack: setup_venv.sh PYTHON VENV LINE
-# LINE is onedl, the maintained line of OpenMMLab, or upstream, the original one.
+# Creates a virtual environment with pinned versions: setup_venv.sh PYTHON VENV LINE
+# LINE is onedl (the maintained OpenMMLab packages) or upstream (the original ones).
 set -euo pipefail
+
+fail() { echo "setup: $1" >&2; exit 2; }
+say() { printf 'setup: %d:%02d %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$1"; }
+
+[ $# -eq 3 ] || fail "expected three arguments, PYTHON VENV LINE (for example python3 .venv onedl), got $#"
 python=$1 venv=$2 line=$3
 cd "$(dirname "$0")/.."
 
 case $line in
-    onedl) constraints=constraints.txt mmcv=onedl-mmcv extras=onedl,demo,export,test newest='3, 99' ;;
-    upstream) constraints=constraints-upstream.txt mmcv=mmcv extras=upstream,demo,test newest='3, 11' ;;
-    *) echo "setup: the line of OpenMMLab is onedl or upstream, not '$line'" >&2; exit 1 ;;
+    onedl) constraints=requirements/constraints.txt mmcv=onedl-mmcv extras=onedl,demo,export,test newest=99 ;;
+    upstream) constraints=requirements/constraints-upstream.txt mmcv=mmcv extras=upstream,demo,test newest=11 ;;
+    *) fail "LINE must be onedl or upstream, got '$line'" ;;
 esac
-"$python" -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= ($newest))" || {
-    echo "setup: Python 3.10 or newer is needed, and for the original line of OpenMMLab (upstream) 3.10 or 3.11;" >&2
-    echo "setup: $python is $("$python" -V 2>&1). Call make with PYTHON=python3.11" >&2
-    exit 1
-}
-command -v gcc >/dev/null || { echo "setup: gcc is needed to compile mmcv; install it first" >&2; exit 1; }
+version=$("$python" -c 'import sys; print(*sys.version_info[:2], sep=".")' 2>/dev/null) || fail "cannot run PYTHON '$python'; call make with PYTHON=/path/to/python3"
+"$python" -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, $newest))" ||
+    fail "Python must be 3.10 or newer (3.10 or 3.11 for the original OpenMMLab), '$python' is $version; call make with PYTHON=python3.11"
+command -v gcc >/dev/null || fail "gcc is needed to compile mmcv; install it first"
 
-install() { "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --constraint "requirements/$constraints" "$@"; }
+install() { "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --constraint "$constraints" "$@"; }
 
-echo "setup: virtual environment in $venv"
+say "virtual environment in $venv"
 "$python" -m venv "$venv"
 install --upgrade pip setuptools wheel ninja
-echo "setup: torch and torchvision (several GB)"
+say "torch and torchvision (several GB)"
 install torch torchvision
 
-# mmcv compiles its ops against the torch that is installed; in pip's isolated build it finds none and has no ops.
 if ! "$venv/bin/python" -c 'import mmcv.ops' 2>/dev/null; then
-    if ! install --no-build-isolation --only-binary "$mmcv" "$mmcv" 2>/dev/null; then
-        echo "setup: compiling mmcv from source; this takes about fifteen minutes on two cores."
-        echo "setup: a ready wheel in a folder named by PIP_FIND_LINKS would save it."
-        install --no-build-isolation --no-binary "$mmcv" "$mmcv"
-    fi
-    "$venv/bin/python" -c 'import mmcv.ops' || {
-        echo "setup: mmcv has no compiled ops. Remove $venv and pip's cached wheel (pip cache remove ${mmcv//-/_})," >&2
-        echo "       then call make again." >&2
-        exit 1
-    }
+    say "mmcv with its compiled ops"
+    "$venv/bin/python" tools/dev/install_mmcv.py "$mmcv" "$constraints"
+    "$venv/bin/python" -c 'import mmcv.ops' ||
+        fail "mmcv has no compiled ops; remove $venv and pip's cached wheel (pip cache remove ${mmcv//-/_}), then call make again"
 fi
 
-echo "setup: mmengine, mmdet, mmseg, mmpretrain and this package"
+say "mmengine, mmdet, mmseg, mmpretrain and this package"
 install --no-build-isolation --editable ".[$extras]"
 "$venv/bin/python" -m pip check
+say "done"
