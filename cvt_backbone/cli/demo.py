@@ -38,6 +38,7 @@ def main() -> None:
         make_digits(folder, **DIGITS)
     check_data(cfg, 'train', 'val')
     settle_work_dir(cfg, args.work_dir, args.config)
+    fetch_pretrained(cfg)
     runner = Runner.from_cfg(cfg)
     history = History()
     runner.register_hook(history)

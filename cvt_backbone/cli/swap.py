@@ -32,7 +32,7 @@ def main() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
-            new = swap_backbone(cfg, args.arch, optim=args.optim, **(args.options or {}))
+            new = swap_backbone(cfg, args.arch, args.optim, args.pretrained, **(args.options or {}))
         except InputError as error:
             raise InputError(f'config: {args.config} cannot take CvT: {error}') from error
         except (TypeError, ValueError) as error:

@@ -77,7 +77,12 @@ def main() -> None:
             )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    initialise = starts_from_init_cfg(cfg)
+    if initialise:
+        fetch_pretrained(cfg)
     runner = RUNNERS.build(cfg)
+    if not initialise:
+        drop_pretrained(runner.model)  # mmengine initialises before it loads; the config keeps what the run began with
     if args.resume:
         advice = 'to start from its weights instead of resuming, give them as init_cfg of the backbone'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))

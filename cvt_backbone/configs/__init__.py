@@ -1,6 +1,6 @@
 """Configs: found by name, read, looked into, changed."""
 
-from .edit import add_import, drop_pretrained, drop_weights, move_data_root, settle_work_dir
+from .edit import add_import, drop_weights, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, get_config, list_configs, shipped, toolbox_folder
 from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
 from .read import import_toolbox, load_config, read_config
@@ -10,11 +10,13 @@ __all__ = [
     'add_import',
     'as_list',
     'check_dict',
+    'check_source',
     'config_path',
     'datasets_of',
     'dicts',
     'drop_pretrained',
     'drop_weights',
+    'fetch_pretrained',
     'find_owner',
     'get_config',
     'import_toolbox',
@@ -24,7 +26,10 @@ __all__ = [
     'move_data_root',
     'read_config',
     'scope_of',
+    'set_pretrained',
     'settle_work_dir',
     'shipped',
+    'starts_from_init_cfg',
     'toolbox_folder',
+    'zoo_address',
 ]

@@ -1,4 +1,4 @@
-"""Changes to a config: where the data are, which weights it starts from, what it imports."""
+"""Changes to a config: where the data are, what it loads, what it imports."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..errors import InputError
 from .edit import move_data_root
 from .names import SCOPES, config_path
+from .pretrained import set_pretrained
 
 
 def read_config(name: str) -> Config:
@@ -33,7 +34,8 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         name: As in :func:`read_config`.
-        options: What ``--cfg-options`` gave. A top-level ``data_root`` also moves every path below the old one.
+        options: What ``--cfg-options`` gave. ``data_root`` moves every path below the old one; ``pretrained`` names
+            the weights that the backbone starts from, see :func:`.pretrained.set_pretrained`.
 
     Returns:
         The merged config.
@@ -45,9 +47,11 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     options = dict(options or {})
     if 'data_root' in options:
         move_data_root(cfg, str(options.pop('data_root')))
-    cfg.merge_from_dict(options)
+    cfg.merge_from_dict({key: value for key, value in options.items() if key != 'pretrained'})
     if 'model' not in cfg:
         raise InputError(f'config: {name} has no model; give a config that can be trained, not a file of _base_')
+    if 'pretrained' in options:
+        set_pretrained(cfg, options['pretrained'])
     import_toolbox(cfg.get('default_scope'))
     return cfg
 
