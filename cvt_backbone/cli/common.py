@@ -22,7 +22,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print('error:', *str(error).split(), file=sys.stderr)  # a list of names stands on lines of its own
         sys.exit(2)
 
 

@@ -49,11 +49,29 @@ def main() -> None:
     out = Path(cfg.work_dir)
     draw_predictions(runner, out / 'predictions.png')
     draw_curves(history, out / 'curves.png')
-    table = Table(title=f'{len(runner.val_dataloader.dataset)} held-out images, {minutes:.1f} minutes of training')
-    for column in ('', 'before', 'after'):
-        table.add_column(column)
-    before, after = history.metrics[0][1], history.metrics[-1][1]
-    for name, key in METRICS.items():
-        table.add_row(name, f'{before.get(key, 0.0):.3f}', f'{after.get(key, 0.0):.3f}')
-    Console().print(table)
+    images = len(runner.val_dataloader.dataset)
+    Console().print(make_table(cfg, history, f'{images} held-out images, {minutes:.1f} minutes of training'))
     print(f'pictures: {out}/predictions.png and {out}/curves.png')
+
+
+def make_table(cfg: Config, history: History, title: str) -> Table:
+    """AP before and after training; of the shipped config also what random weights gave when that was measured."""
+    weights = cfg.model.backbone.get('init_cfg')
+    start = Path(weights.checkpoint).stem if weights else 'random weights'
+    (_, before), (epoch, after) = history.metrics[0], history.metrics[-1]
+    rows = {f'{start}, epoch 0': before, f'{start}, epoch {epoch}': after}
+    if weights and Path(cfg.filename).stem == CONFIG:
+        rows.update(recorded())
+    table = Table('', *METRICS, title=title)
+    for name, metrics in rows.items():
+        table.add_row(name, *(f'{metrics.get(key, 0.0):.3f}' for key in METRICS.values()))
+    return table
+
+
+def recorded() -> dict[str, dict[str, float]]:
+    """What the demo gave from random weights, from the metafile of the demos; the name says when."""
+    models = load(shipped('configs') / 'demo/metafile.yml')['Models']
+    (model,) = (model for model in models if model['Name'] == f'{CONFIG}_random')
+    metrics = {METRICS[name]: value for result in model['Results'] for name, value in result['Metrics'].items()}
+    meta = model['Metadata']
+    return {f'random weights, epoch {meta["Epochs"]}: not run now, measured {meta["Measured"]}': metrics}

@@ -41,9 +41,12 @@ def settle_weights(backbone: dict, arch: str | Mapping, pretrained: str | bool |
 
 
 def _misfits(backbone: Mapping, arch: str) -> list[str]:
-    """Tensors of the stages that have another shape in the published weights, or are not among them."""
+    """Tensors of the stages that are built and those of the published weights have not in common, by name and shape."""
     with torch.device('meta'):
-        own = shapes_of(CvT(**{key: value for key, value in backbone.items() if key != 'type'}).state_dict())
-    published = expected_shapes(get_arch(arch))
-    stages = [name for name in own if name.startswith('stage') and not name.endswith('num_batches_tracked')]
-    return [name for name in stages if published.get(name) != own[name]]
+        model = CvT(**{key: value for key, value in backbone.items() if key != 'type'})
+    built = tuple(f'stage{i}.' for i in range(model.num_stages))
+    own, published = (
+        {item for item in shapes.items() if item[0].startswith(built) and not item[0].endswith('num_batches_tracked')}
+        for shapes in (shapes_of(model.state_dict()), expected_shapes(get_arch(arch)))
+    )
+    return sorted(name for name, _ in own ^ published)
