@@ -82,7 +82,8 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='settings to change; data_root=FOLDER moves every path below the old data_root',
+        help='settings to change; data_root=FOLDER moves every path below the old data_root; '
+        'pretrained=FILE_OR_FOLDER_OR_URL is what the backbone starts from, pretrained=None random weights',
     )
 
 

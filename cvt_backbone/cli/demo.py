@@ -1,7 +1,8 @@
 """Train Mask R-CNN on handwritten digits, print its AP before and after, and draw what it learned.
 
 The data set is made first if it is missing. The work dir gets `predictions.png` (ground truth beside predicted boxes,
-masks and scores), `curves.png` (loss and AP by epoch), and mmengine's log and checkpoints.
+masks and scores), `curves.png` (loss and AP by epoch), and mmengine's log and checkpoints. The backbone starts from the
+weights of a digits classifier that saw none of the held-out scans; with `--cfg-options pretrained=None` it does not.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ def main() -> None:
     check_installed('demo', matplotlib='matplotlib', sklearn='scikit-learn', pycocotools='pycocotools', rich='rich')
     from mmengine.runner import Runner
     from rich.console import Console
-    from rich.table import Table
 
-    from ..analysis.demo_pictures import METRICS, History, draw_curves, draw_predictions
+    from ..analysis.demo_pictures import History, draw_curves, draw_predictions
+    from ..analysis.demo_table import make_table
     from ..data.digits import make_digits
+    from ..models import fetch_pretrained
     from ..training.checks import check_data, digits_folder
 
     cfg = load_config(args.config, args.cfg_options)
@@ -52,26 +54,3 @@ def main() -> None:
     images = len(runner.val_dataloader.dataset)
     Console().print(make_table(cfg, history, f'{images} held-out images, {minutes:.1f} minutes of training'))
     print(f'pictures: {out}/predictions.png and {out}/curves.png')
-
-
-def make_table(cfg: Config, history: History, title: str) -> Table:
-    """AP before and after training; of the shipped config also what random weights gave when that was measured."""
-    weights = cfg.model.backbone.get('init_cfg')
-    start = Path(weights.checkpoint).stem if weights else 'random weights'
-    (_, before), (epoch, after) = history.metrics[0], history.metrics[-1]
-    rows = {f'{start}, epoch 0': before, f'{start}, epoch {epoch}': after}
-    if weights and Path(cfg.filename).stem == CONFIG:
-        rows.update(recorded())
-    table = Table('', *METRICS, title=title)
-    for name, metrics in rows.items():
-        table.add_row(name, *(f'{metrics.get(key, 0.0):.3f}' for key in METRICS.values()))
-    return table
-
-
-def recorded() -> dict[str, dict[str, float]]:
-    """What the demo gave from random weights, from the metafile of the demos; the name says when."""
-    models = load(shipped('configs') / 'demo/metafile.yml')['Models']
-    (model,) = (model for model in models if model['Name'] == f'{CONFIG}_random')
-    metrics = {METRICS[name]: value for result in model['Results'] for name, value in result['Metrics'].items()}
-    meta = model['Metadata']
-    return {f'random weights, epoch {meta["Epochs"]}: not run now, measured {meta["Measured"]}': metrics}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..configs import fetch_pretrained, load_config
+from ..configs import load_config
 from ..errors import InputError
 from ..files import check_writable
 from .common import add_config, check_checkpoint, make_parser

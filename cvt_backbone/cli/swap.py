@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
 
-from ..configs import read_config
+from ..configs import check_source, read_config
 from ..errors import InputError
 from ..files import check_writable, writing
 from ..version import __version__
@@ -57,11 +57,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--optim', choices=['adamw'], help="use this project's optimiser recipe (default: keep the old)"
     )
+    parser.add_argument(
+        '--pretrained',
+        default=True,
+        metavar='FILE_OR_FOLDER_OR_URL',
+        help='what CvT starts from, or None for random weights (default: the published weights of the architecture)',
+    )
     parser.add_argument('--options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='arguments of CvT')
     parser.add_argument(
         '--check', action='store_true', help='build the model before and after; try a loss and a prediction'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.pretrained == 'None':
+        args.pretrained = None
+    if args.pretrained is not True:
+        check_source('--pretrained', args.pretrained)
+    return args
 
 
 def check_out(out: Path, force: bool) -> None:
@@ -82,7 +93,7 @@ def header(config: str, notes: list[str]) -> str:
     lines = [
         f'Made from {config} by cvt_backbone {__version__}:',
         command_line(),
-        'The backbone is CvT; pretrained weights are gone, normalisation and heads are those of the original.',
+        'The backbone is CvT; weights of the old model are gone, normalisation and heads are those of the original.',
         *notes,
     ]
     return ''.join(f'# {line}\n' for line in lines)

@@ -48,8 +48,10 @@ def main() -> None:
     args = parse_args(parser)
     from mmengine.device import get_device
 
+    from ..models import fetch_pretrained
     from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
+    from ..training.start import skip_init_cfg, starts_from_init_cfg
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
@@ -82,7 +84,7 @@ def main() -> None:
         fetch_pretrained(cfg)
     runner = RUNNERS.build(cfg)
     if not initialise:
-        drop_pretrained(runner.model)  # mmengine initialises before it loads; the config keeps what the run began with
+        skip_init_cfg(runner.model)
     if args.resume:
         advice = 'to start from its weights instead of resuming, give them as init_cfg of the backbone'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))

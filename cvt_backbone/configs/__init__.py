@@ -1,8 +1,17 @@
 """Configs: found by name, read, looked into, changed."""
 
-from .edit import add_import, drop_weights, move_data_root, settle_work_dir
+from .edit import add_import, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, get_config, list_configs, shipped, toolbox_folder
 from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
+from .pretrained import (
+    check_source,
+    drop_pretrained,
+    drop_weights,
+    set_pretrained,
+    sources_of,
+    without_pretrained,
+    zoo_address,
+)
 from .read import import_toolbox, load_config, read_config
 
 __all__ = [
@@ -16,7 +25,6 @@ __all__ = [
     'dicts',
     'drop_pretrained',
     'drop_weights',
-    'fetch_pretrained',
     'find_owner',
     'get_config',
     'import_toolbox',
@@ -29,7 +37,8 @@ __all__ = [
     'set_pretrained',
     'settle_work_dir',
     'shipped',
-    'starts_from_init_cfg',
+    'sources_of',
     'toolbox_folder',
+    'without_pretrained',
     'zoo_address',
 ]

@@ -1,24 +1,16 @@
-"""The weights that a config's backbone starts from: those of the zoo, others, or none."""
+"""The weights that a config's model starts from: those of the zoo, others, or none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import find_latest_checkpoint
-from torch import nn
 
-from ..checkpoints import is_pretrained, locate
 from ..errors import InputError
 from .names import shipped
-from .parts import dicts, find_owner, kind_of
-
-OTHERS = (
-    'give other weights by --cfg-options pretrained=FILE_OR_FOLDER_OR_URL, or start from random ones by --cfg-options '
-    'pretrained=None'
-)
+from .parts import as_list, dicts, find_owner, kind_of
 
 
 def zoo_address(arch: Any) -> str | None:
@@ -67,68 +59,49 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
     backbone = owner['backbone']
     for part in (owner, backbone):
         part.pop('pretrained', None)
-    others = [item for item in _items(backbone.get('init_cfg')) if not _is_pretrained(item)]
     own = [] if source is None else [ConfigDict(type='Pretrained', checkpoint=source)]
-    backbone['init_cfg'] = _join([*own, *others])
+    backbone['init_cfg'] = _join([*own, *as_list(without_pretrained(backbone.get('init_cfg')))])
     if 'pretrained' in cfg:  # a variable of some configs
         cfg.pretrained = source
 
 
-def drop_pretrained(model: Any) -> None:
-    """Take the names of weights out of a model or its settings, in place, wherever they stand."""
-    if isinstance(model, nn.Module):
-        for module in model.modules():
-            if hasattr(module, 'init_cfg'):
-                module.init_cfg = _without_pretrained(module.init_cfg)
-        return
-    for part in dicts(model):
-        if 'init_cfg' in part:
-            part['init_cfg'] = _without_pretrained(part['init_cfg'])
-        if isinstance(part.get('pretrained'), str):
-            part['pretrained'] = None
-
-
-def starts_from_init_cfg(cfg: Config) -> bool:
-    """Whether a training starts from the weights that ``init_cfg`` names, and from no checkpoint of a whole model."""
-    return not cfg.get('load_from') and not (cfg.get('resume') and find_latest_checkpoint(cfg.work_dir))
-
-
-def fetch_pretrained(cfg: Config) -> None:
-    """Download the weights that a config's CvT starts from, before anything is built.
-
-    Raises:
-        InputError: They are not there and cannot be downloaded; the message says what to do.
-    """
+def sources_of(cfg: Config) -> Iterator[Any]:
+    """The files, folders and addresses that the CvT of a config starts from."""
     for part in dicts(cfg.model):
-        for item in _items(part.get('init_cfg')) if kind_of(part) == 'CvT' else []:
-            if is_pretrained(item):
-                _fetch(item.get('checkpoint'))
+        if kind_of(part) == 'CvT':
+            yield from (item.get('checkpoint') for item in as_list(part.get('init_cfg')) if is_pretrained(item))
 
 
-def _fetch(source: Any) -> None:
-    try:
-        found = locate(str(source)).exists()
-    except InputError as error:
-        raise InputError(f'pretrained: {error}; or {OTHERS}') from error
-    if not found:
-        raise InputError(f'pretrained: {source} does not exist; {OTHERS}')
+def drop_pretrained(settings: Any) -> None:
+    """Take the names of weights out of a model's settings, in place; nothing is read or downloaded then."""
+    for part in dicts(settings):
+        if 'init_cfg' in part:
+            part['init_cfg'] = without_pretrained(part['init_cfg'])
+        if part.get('pretrained'):
+            part['pretrained'] = None if isinstance(part['pretrained'], str) else False
 
 
-def _items(init_cfg: Any) -> list:
-    if isinstance(init_cfg, Mapping):
-        return [init_cfg]
-    return list(init_cfg or [])
+def drop_weights(cfg: Config, owner: dict) -> None:
+    """Take out the weights of a whole model, which go with those of its backbone."""
+    for part in (cfg.model, owner):
+        part.pop('pretrained', None)
+        if is_pretrained(part.get('init_cfg')):
+            del part['init_cfg']
+    if cfg.get('load_from'):
+        cfg.load_from = None
+
+
+def is_pretrained(init_cfg: Any) -> bool:
+    """Whether an item of ``init_cfg`` names weights."""
+    return kind_of(init_cfg) in ('Pretrained', 'PretrainedInit')
+
+
+def without_pretrained(init_cfg: Any) -> Any:
+    """An ``init_cfg`` without the items that name weights, be it in an ``override``."""
+    items = as_list(init_cfg)
+    kept = [item for item in items if not any(map(is_pretrained, dicts(item)))]
+    return init_cfg if len(kept) == len(items) else _join(kept)
 
 
 def _join(items: list) -> Any:
     return (items[0] if len(items) == 1 else items) or None
-
-
-def _is_pretrained(item: Any) -> bool:
-    """Also if only an ``override`` inside it is."""
-    return any(is_pretrained(part) for part in dicts(item))
-
-
-def _without_pretrained(init_cfg: Any) -> Any:
-    kept = [item for item in _items(init_cfg) if not _is_pretrained(item)]
-    return init_cfg if len(kept) == len(_items(init_cfg)) else _join(kept)

@@ -7,20 +7,17 @@ import re
 import pytest
 import yaml
 from mmengine.config import Config
+from mmengine.model import BaseModule
+from torch import nn
 
-from cvt_backbone.configs import (
-    drop_pretrained,
-    fetch_pretrained,
-    list_configs,
-    load_config,
-    set_pretrained,
-    shipped,
-    starts_from_init_cfg,
-    zoo_address,
-)
+from cvt_backbone import CvT
+from cvt_backbone.configs import drop_pretrained, list_configs, load_config, set_pretrained, shipped, zoo_address
 from cvt_backbone.errors import InputError
+from cvt_backbone.models import fetch_pretrained
+from cvt_backbone.training.start import skip_init_cfg, starts_from_init_cfg
 from helpers import ROOT
 from helpers.config_checks import load
+from helpers.tiny import TINY
 from helpers.tools import DEMO
 
 for scope in ('mmdet', 'mmseg'):
@@ -97,7 +94,7 @@ def test_another_source(tmp_path):
     for source in (str(file), str(tmp_path), 'https://example.com/w.pth'):
         cfg = load_config(DEMO, {'pretrained': source})
         assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=source)
-        assert cfg.get('pretrained') is None
+        assert 'pretrained' not in cfg
     assert load_config(DEMO, {'pretrained': None}).model.backbone.init_cfg is None
 
 
@@ -137,15 +134,29 @@ def test_dropping(tmp_path):
         pretrained='x',
         backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='a')),
         neck=dict(init_cfg=[other, override]),
-        head=dict(init_cfg=[other, other], pretrained=True),
+        head=dict(init_cfg=[other, other]),
+        teacher=dict(pretrained=True),
     )
     drop_pretrained(settings)
     assert settings == dict(
         pretrained=None,
         backbone=dict(init_cfg=None),
         neck=dict(init_cfg=other),
-        head=dict(init_cfg=[other, other], pretrained=True),
+        head=dict(init_cfg=[other, other]),
+        teacher=dict(pretrained=False),
     )
+
+
+def test_a_built_model_skips_what_its_settings_would():
+    weights, other = dict(type='Pretrained', checkpoint='not there'), dict(type='Constant', layer='Linear', val=3.0)
+    model = nn.Sequential(CvT(TINY, init_cfg=[weights, other]), BaseModule(init_cfg=weights))
+    skip_init_cfg(model)
+    for part in model:
+        part.init_weights()
+    assert (model[0].stage0.blocks[0].mlp.fc1.weight == 3).all()
+    settings = dict(backbone=dict(type='CvT', init_cfg=weights))
+    skip_init_cfg(settings)
+    assert settings == dict(backbone=dict(type='CvT', init_cfg=None))
 
 
 def test_which_runs_start_from_init_cfg(tmp_path):
