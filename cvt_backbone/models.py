@@ -13,8 +13,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from .checkpoints import compare_shapes, shapes_of
-from .configs import dicts, drop_pretrained, import_toolbox, kind_of
+from .checkpoints import compare_shapes, locate, shapes_of
+from .configs import dicts, drop_pretrained, import_toolbox, kind_of, sources_of
 from .errors import InputError
 
 
@@ -37,12 +37,32 @@ def build_on_meta(cfg: Config) -> nn.Module:
         return build(cfg).to('meta')
 
 
+def fetch_pretrained(cfg: Config) -> None:
+    """Download the weights that a config's CvT starts from, before anything is built.
+
+    Raises:
+        InputError: They are not there and cannot be downloaded; the message says what to do.
+    """
+    others = (
+        'give other weights by --cfg-options pretrained=FILE_OR_FOLDER_OR_URL, or start from random ones by '
+        '--cfg-options pretrained=None'
+    )
+    for source in sources_of(cfg):
+        try:
+            found = locate(str(source)).exists()
+        except InputError as error:
+            raise InputError(f'pretrained: {error}; or {others}') from error
+        if not found:
+            raise InputError(f'pretrained: {source} does not exist; {others}')
+
+
 def build_initialised(cfg: Config) -> nn.Module:
     """Build the model of a config with the weights that a training would start from.
 
     Raises:
         InputError: The weights that its ``init_cfg`` names cannot be loaded.
     """
+    fetch_pretrained(cfg)
     model = build(cfg)
     try:
         _initialise(model)

@@ -20,6 +20,19 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
     torch.set_num_threads(THREADS)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reaches another machine, in this process or in those that it starts, nor finds an earlier download."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+            patch.setenv(name, 'http://127.0.0.1:9')  # where nobody listens
+        for name in ('no_proxy', 'NO_PROXY'):
+            patch.setenv(name, '127.0.0.1,localhost')
+        patch.setenv('TORCH_HOME', str(tmp_path_factory.mktemp('torch')))
+        patch.setenv('HF_HUB_OFFLINE', '1')
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

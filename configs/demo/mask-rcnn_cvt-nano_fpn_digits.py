@@ -1,6 +1,8 @@
-# Mask R-CNN on the digits of tools/make_digits.py: minutes on two CPU cores, from random weights.
+# Mask R-CNN on the digits of tools/make_digits.py: minutes on two CPU cores, from the weights of
+# the digits classifier.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    '../_base_/backbones.py',
     '../_base_/datasets/digits_instance.py',
     '../_base_/schedules/adamw_digits.py',
     '../_base_/runtime/det.py',
@@ -8,7 +10,7 @@ _base_ = [
 
 num_classes = 10
 model = dict(
-    backbone=dict(_delete_=True, type='CvT', arch='cvt-nano'),
+    backbone=dict(_delete_=True, **_base_.backbones.cvt_nano_digits),
     neck=dict(in_channels=[32, 64, 128], out_channels=64, num_outs=3),
     rpn_head=dict(
         in_channels=64,

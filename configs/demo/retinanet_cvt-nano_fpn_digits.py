@@ -1,13 +1,15 @@
-# RetinaNet on the digits of tools/make_digits.py: boxes alone, on a CPU, from random weights.
+# RetinaNet on the digits of tools/make_digits.py: boxes alone, on a CPU, from the weights of the digits
+# classifier.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
+    '../_base_/backbones.py',
     '../_base_/datasets/digits_detection.py',
     '../_base_/schedules/adamw_digits.py',
     '../_base_/runtime/det.py',
 ]
 
 model = dict(
-    backbone=dict(_delete_=True, type='CvT', arch='cvt-nano'),
+    backbone=dict(_delete_=True, **_base_.backbones.cvt_nano_digits),
     neck=dict(in_channels=[32, 64, 128], out_channels=64, start_level=0, num_outs=3),
     bbox_head=dict(
         num_classes=10,

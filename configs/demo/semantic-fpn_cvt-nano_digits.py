@@ -1,4 +1,5 @@
-# Semantic FPN on the digits of tools/make_digits.py: minutes on two CPU cores, from random weights.
+# Semantic FPN on the digits of tools/make_digits.py: minutes on two CPU cores, from the weights
+# of the digits classifier.
 _base_ = [
     '../_base_/models/semantic-fpn_cvt-13.py',
     '../_base_/datasets/digits_semantic.py',
@@ -9,7 +10,7 @@ _base_ = [
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=(160, 160)),
-    backbone=dict(arch='cvt-nano', window_sizes=None),
+    backbone=_base_.backbones.cvt_nano_digits,
     neck=dict(in_channels=[32, 64, 128], out_channels=64),
     decode_head=dict(
         in_channels=[64, 64, 64],

@@ -21,7 +21,6 @@ METRICS = {
     'mask AP': 'coco/segm_mAP',
     'mask AP50': 'coco/segm_mAP_50',
 }
-SCORE_THR = 0.5
 PICTURES = 6
 
 
@@ -77,7 +76,7 @@ def draw_instances(ax: Axes, image: np.ndarray, instances: InstanceData, names: 
 
 
 def draw_predictions(runner: Runner, path: Path) -> None:
-    """Draw held-out images in pairs: ground truth, and what the model predicts above ``SCORE_THR``."""
+    """Draw held-out images in pairs: ground truth, and all that the model predicts."""
     dataset = runner.val_dataloader.dataset
     runner.model.eval()
     figure = make_figure(2.4 * PICTURES, 5.2)
@@ -89,12 +88,11 @@ def draw_predictions(runner: Runner, path: Path) -> None:
         with torch.no_grad():
             sample = runner.model.test_step({'inputs': [data['inputs']], 'data_samples': [data['data_samples']]})[0]
         predicted = sample.pred_instances.cpu().numpy()
-        predicted = predicted[predicted.scores > SCORE_THR]
         shown = InstanceData(bboxes=truth.bboxes.tensor.numpy(), labels=truth.labels.numpy(), masks=truth.masks.masks)
         draw_instances(axes[0, column], image, shown, dataset.metainfo['classes'])
         draw_instances(axes[1, column], image, predicted, dataset.metainfo['classes'])
     axes[0, 0].set_title('ground truth', loc='left', fontsize=11)
-    axes[1, 0].set_title(f'predicted, score > {SCORE_THR}', loc='left', fontsize=11)
+    axes[1, 0].set_title('predicted', loc='left', fontsize=11)
     save(figure, path, dpi=100)
 
 

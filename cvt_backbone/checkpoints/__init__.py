@@ -2,6 +2,7 @@
 
 from ..errors import CheckpointError
 from .convert import TARGETS, adapt_in_channels, convert, replace_head
+from .download import locate
 from .init import HUGGINGFACE_NOTE, is_pretrained, load_pretrained
 from .read import Checkpoint, read
 from .shapes import compare_shapes, shapes_of
@@ -18,6 +19,7 @@ __all__ = [
     'convert',
     'is_pretrained',
     'load_pretrained',
+    'locate',
     'read',
     'replace_head',
     'shapes_of',

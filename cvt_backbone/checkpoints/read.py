@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..archs import ZOO, Arch, get_arch
 from ..errors import CheckpointError
 from . import formats
-from .download import fetch
+from .download import locate
 from .huggingface import arch_of_config
 from .readers import name_head, read_file
 from .shapes import Shapes, compare_shapes, expected_shapes, first_ten, infer_arch, nearest_arch, shapes_of
@@ -106,7 +106,7 @@ def read(
         and shapes is noticed, and so are NaN, infinity and negative variances, but not another finite value, nor, in
         the pickles, a damaged byte that tells the order of the values.
     """
-    path = fetch(str(path)) if '://' in str(path) else Path(path)
+    path = locate(path)
     content, container, config = read_file(path)
     tensors, averaged = _unwrap(content, path)
     tensors = _strip(tensors, prefix, path)

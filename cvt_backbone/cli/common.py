@@ -22,7 +22,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print('error:', *str(error).split(), file=sys.stderr)  # a list of names stands on lines of its own
         sys.exit(2)
 
 
@@ -82,7 +82,8 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='settings to change; data_root=FOLDER moves every path below the old data_root',
+        help='settings to change; data_root=FOLDER moves every path below the old data_root; '
+        'pretrained=FILE_OR_FOLDER_OR_URL is what the backbone starts from, pretrained=None random weights',
     )
 
 

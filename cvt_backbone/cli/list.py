@@ -1,12 +1,13 @@
 """List the zoo and the shipped configs, or with --weights the published weights.
 
-Every command takes a config by the name in the first column. `windows` are the sides of the attention windows in
-tokens, stage by stage; `-` is global attention.
+Every command takes a config by the name in the first column. `starts from` are data and image size of the published
+weights; `-` is random weights or a file of yours. `windows` are the sides of the attention windows in tokens, stage by
+stage; `-` is global attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..analysis.tables import columns
 from ..archs import ZOO
@@ -28,7 +29,8 @@ def main() -> None:
         print(weights_table([entry for entry in entries if entry.weights]))
         return
     tasks = TASKS if args.task is None else [args.task]
-    tables = [config_table(task, [entry for entry in entries if entry.task == task]) for task in tasks]
+    published = {entry.name: entry for entry in entries if entry.weights}
+    tables = [config_table(task, [entry for entry in entries if entry.task == task], published) for task in tasks]
     print('\n'.join(tables if args.task else [zoo_table(), *tables, 'published weights: cvt-backbone list --weights']))
 
 
@@ -41,19 +43,30 @@ def zoo_table() -> str:
     return 'architectures\n' + columns(('arch', 'channels', 'blocks', 'heads'), rows)
 
 
-def config_table(task: str, entries: Sequence[Entry]) -> str:
-    """The configs of a task."""
+def config_table(task: str, entries: Sequence[Entry], published: Mapping[str, Entry]) -> str:
+    """The configs of a task; ``published`` are the entries with weights, by name."""
     rows = [
         (
-            config_name(e),
-            e.metadata.get('Arch', '?'),
-            e.windows,
-            e.metadata['Training Data'].split(', ')[-1],
-            e.schedule,
+            config_name(entry),
+            entry.metadata.get('Arch', '?'),
+            start(entry, published),
+            entry.windows,
+            entry.metadata['Training Data'].split(', ')[-1],
+            entry.schedule,
         )
-        for e in entries
+        for entry in entries
     ]
-    return f'{TASKS[task]} ({task})\n' + columns((f'{len(rows)} configs', 'arch', 'windows', 'data', 'schedule'), rows)
+    head = (f'{len(rows)} configs', 'arch', 'starts from', 'windows', 'data', 'schedule')
+    return f'{TASKS[task]} ({task})\n' + columns(head, rows)
+
+
+def start(entry: Entry, published: Mapping[str, Entry]) -> str:
+    """What the backbone starts from: ``1k 224``, ``22k 1k 384``, the name of a shipped file, or ``-``."""
+    name = entry.metadata.get('Pretrained', '-')
+    if name not in published:
+        return name
+    meta = published[name].metadata
+    return f'{meta["Training Data"].replace("ImageNet-", "").replace(",", "")} {meta["Input Size"]}'
 
 
 def weights_table(entries: Sequence[Entry]) -> str:

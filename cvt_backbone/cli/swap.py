@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
 
-from ..configs import get_config
+from ..configs import check_source, get_config
 from ..errors import InputError
 from ..files import check_writable
 from ..version import __version__
@@ -34,7 +34,7 @@ def main() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
-            new = swap_backbone(cfg, args.arch, optim=args.optim, **(args.options or {}))
+            new = swap_backbone(cfg, args.arch, args.optim, args.pretrained, **(args.options or {}))
         except InputError as error:
             raise InputError(f'config: {args.config} cannot take CvT: {error}') from error
         except (TypeError, ValueError) as error:
@@ -60,11 +60,22 @@ def parse_args() -> argparse.Namespace:
         '--optim', choices=['adamw'], help="use this project's optimiser recipe (default: keep the old)"
     )
     parser.add_argument('--flat', action='store_true', help='write the whole config instead of what changed')
+    parser.add_argument(
+        '--pretrained',
+        default=True,
+        metavar='FILE_OR_FOLDER_OR_URL',
+        help='what CvT starts from, or None for random weights (default: the published weights of the architecture)',
+    )
     parser.add_argument('--options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='arguments of CvT')
     parser.add_argument(
         '--check', action='store_true', help='build the model before and after; try a loss and a prediction'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.pretrained == 'None':
+        args.pretrained = None
+    if args.pretrained is not True:
+        check_source('--pretrained', args.pretrained)
+    return args
 
 
 def check_out(out: Path, force: bool) -> None:

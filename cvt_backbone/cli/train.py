@@ -35,9 +35,11 @@ def main() -> None:
     args = parse_args(parser)
     from mmengine.device import get_device
 
+    from ..models import fetch_pretrained
     from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
     from ..training.robust import add_robust, dropped_hooks
+    from ..training.start import skip_init_cfg, starts_from_init_cfg
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
@@ -71,7 +73,12 @@ def main() -> None:
             )
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    initialise = starts_from_init_cfg(cfg)
+    if initialise:
+        fetch_pretrained(cfg)
     runner = RUNNERS.build(cfg)
+    if not initialise:
+        skip_init_cfg(runner.model)
     if args.resume:
         advice = 'to start from its weights instead of resuming, give them as init_cfg of the backbone'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))

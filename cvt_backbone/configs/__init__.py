@@ -1,8 +1,17 @@
 """Configs: found by name, read, looked into, changed."""
 
-from .edit import add_import, drop_pretrained, drop_weights, move_data_root, settle_work_dir
+from .edit import add_import, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, list_configs, shipped, toolbox_folder
 from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
+from .pretrained import (
+    check_source,
+    drop_pretrained,
+    drop_weights,
+    set_pretrained,
+    sources_of,
+    without_pretrained,
+    zoo_address,
+)
 from .read import get_config, import_toolbox, load_config
 
 __all__ = [
@@ -10,6 +19,7 @@ __all__ = [
     'add_import',
     'as_list',
     'check_dict',
+    'check_source',
     'config_path',
     'datasets_of',
     'dicts',
@@ -23,7 +33,11 @@ __all__ = [
     'load_config',
     'move_data_root',
     'scope_of',
+    'set_pretrained',
     'settle_work_dir',
     'shipped',
+    'sources_of',
     'toolbox_folder',
+    'without_pretrained',
+    'zoo_address',
 ]

@@ -1,4 +1,4 @@
-"""Changes to a config: where the data are, which weights it starts from, what it imports."""
+"""Changes to a config: where the data and the results are, what it imports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from ..files import check_writable
-from .parts import as_list, check_dict, dicts, kind_of
+from .parts import as_list, check_dict
 
 
 def move_data_root(cfg: Config, new: str) -> None:
@@ -50,29 +50,6 @@ def settle_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None
             f'work_dir: {cfg.work_dir} is the folder of the config, which the run would overwrite; choose another'
         )
     check_writable('work_dir', Path(cfg.work_dir))
-
-
-def drop_pretrained(settings: Any) -> None:
-    """Take the names of weights out of a model's settings, in place; nothing is read or downloaded then."""
-    for part in dicts(settings):
-        if any(_is_pretrained(item) for item in dicts(part.get('init_cfg'))):
-            part['init_cfg'] = None
-        if part.get('pretrained'):
-            part['pretrained'] = None if isinstance(part['pretrained'], str) else False
-
-
-def drop_weights(cfg: Config, owner: dict) -> None:
-    """Take out the weights of a whole model, which go with those of its backbone."""
-    for part in (cfg.model, owner):
-        part.pop('pretrained', None)
-        if _is_pretrained(part.get('init_cfg')):
-            del part['init_cfg']
-    if cfg.get('load_from'):
-        cfg.load_from = None
-
-
-def _is_pretrained(init_cfg: Any) -> bool:
-    return kind_of(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 
 def add_import(cfg: Config) -> None:

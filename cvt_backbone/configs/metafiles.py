@@ -20,7 +20,8 @@ class Entry:
     Attributes:
         name: Name of the model; that of the config, unless the weights are published.
         config: Path of the config, from ``configs/`` on.
-        metadata: ``Arch``, ``Windows``, ``Training Data``, ``Epochs`` or ``Iterations``, ``Batch Size`` and the like.
+        metadata: ``Arch``, ``Pretrained`` (what the backbone starts from: name of an entry or of a shipped file),
+            ``Windows``, ``Training Data``, ``Epochs`` or ``Iterations``, ``Batch Size`` and the like.
         metrics: Reported, not reproduced: name -> value. Empty if there are none.
         weights: Addresses of the published weights: Hugging Face first, then the file they were converted from.
     """

@@ -13,6 +13,7 @@ from .edit import move_data_root
 from .hub import NO_SCOPE
 from .names import SCOPES, config_path
 from .parts import dicts, scope_of
+from .pretrained import set_pretrained
 
 
 def get_config(name: str | os.PathLike) -> Config:
@@ -47,7 +48,8 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
 
     Args:
         name: As in :func:`get_config`.
-        options: What ``--cfg-options`` gave. A top-level ``data_root`` also moves every path below the old one.
+        options: What ``--cfg-options`` gave. ``data_root`` moves every path below the old one; ``pretrained`` names
+            the weights that the backbone starts from, see :func:`.pretrained.set_pretrained`.
 
     Returns:
         The merged config.
@@ -59,11 +61,13 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     options = dict(options or {})
     if 'data_root' in options:
         move_data_root(cfg, str(options.pop('data_root')))
-    cfg.merge_from_dict(options)
+    cfg.merge_from_dict({key: value for key, value in options.items() if key != 'pretrained'})
     if 'model' not in cfg:
         raise InputError(f'config: {name} has no model; give a config that can be trained, not a file of _base_')
     if cfg.get('default_scope') is None and isinstance(cfg.model.get('type'), type):
         cfg.default_scope = scope_of(cfg)
+    if 'pretrained' in options:
+        set_pretrained(cfg, options['pretrained'])
     import_toolbox(cfg.get('default_scope'))
     return cfg
 

@@ -20,11 +20,18 @@ from .necks import fit_neck
 from .optimiser import settle_optimiser
 from .plan import Consumer, Plan, make_plan
 from .probe import Level, Probe, image_channels, probe, quiet_scope
+from .weights import settle_weights
 
 SET_BY_SWAP = ('out_indices', 'out_type', 'num_extra_levels', 'in_channels')
 
 
-def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None = None, **options: Any) -> Config:
+def swap_backbone(
+    cfg: Config,
+    arch: str | Mapping = 'cvt-13',
+    optim: str | None = None,
+    pretrained: str | bool | None = True,
+    **options: Any,
+) -> Config:
     """Put CvT in place of a model's backbone, and fit what depended on the old one.
 
     The old backbone and neck are built without weights and fed a blank image, so that their strides are measured, not
@@ -36,11 +43,14 @@ def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None
         cfg: Config of a detector, a segmentor or a classifier; it is left as it is.
         arch: Architecture of CvT.
         optim: ``'adamw'`` puts in the recipe of ``configs/_base_/schedules/adamw.py``; None leaves the optimiser alone.
-        **options: Further arguments of CvT, such as ``window_sizes``, ``with_cp`` or ``init_cfg``.
+        pretrained: What CvT starts from: a file, a folder of Hugging Face or an address; True for the published weights
+            of ``arch``, or random ones and a warning if there are none that fit; None or False for random weights.
+        **options: Further arguments of CvT, such as ``window_sizes``, ``with_cp`` or, in place of ``pretrained``,
+            ``init_cfg``.
 
     Returns:
-        A new config. The old backbone's options and all pretrained weights are gone; the normalisation of images is
-        kept.
+        A new config. The old backbone's options and the pretrained weights of the old model are gone; the normalisation
+        of images is kept.
 
     Raises:
         SwapError: It cannot be done; the message names the component and the reason.
@@ -53,6 +63,8 @@ def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None
         raise ValueError(f'{taken[0]} is settled by the swap; leave it out')
     if optim not in (None, 'adamw'):
         raise ValueError(f"optim must be None or 'adamw', got {optim!r}")
+    if 'init_cfg' in options and isinstance(pretrained, str):
+        raise ValueError('pretrained and init_cfg both say what CvT starts from; give one of them')
     # A new-style config holds classes; its dict names them.
     cfg = Config(copy.deepcopy(cfg.to_dict()), filename=cfg.filename)
     owner = find_owner(cfg)
@@ -62,6 +74,8 @@ def swap_backbone(cfg: Config, arch: str | Mapping = 'cvt-13', optim: str | None
             CvT(arch, out_indices=range(get_arch(arch).num_stages), **options)
         notes = (swap_classifier if is_classifier(owner) else _swap)(owner, arch, options)
     drop_weights(cfg, owner)
+    if 'init_cfg' not in options:
+        notes = [*notes, *settle_weights(owner['backbone'], arch, pretrained)]
     notes = [*notes, *settle_optimiser(cfg, optim)]
     add_import(cfg)
     for note in notes:

@@ -1,8 +1,6 @@
 """init_cfg=dict(type='Pretrained', ...) takes every format, in every toolbox, exactly or not at all."""
 
-import functools
-import http.server
-import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +18,7 @@ from helpers.foreign import (
     write_pdparams,
     write_torch,
 )
+from helpers.server import serve
 from helpers.tiny import TINY
 
 FORMATS = {
@@ -152,27 +151,10 @@ def test_prefix_and_other_init_cfgs(tmp_path, model):
 
 
 def test_address(tmp_path, monkeypatch, source, model):
-    """A local server stands for the Internet; the file is fetched once."""
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            requests.append(args)
-
-    folder = source.rsplit('/', 1)[0]
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr(torch.hub, '_hub_dir', None)
-    try:
-        url = f'http://127.0.0.1:{server.server_port}/w.pth?download=true'
-        for _ in range(2):
-            assert torch.equal(load(url).stage2.cls_token, model.backbone.stage2.cls_token)
-        assert len(requests) == 1
-        with pytest.raises(CheckpointError, match='cannot be downloaded: HTTP Error 404'):
-            load(url.replace('w.pth', 'no.pth'))
-    finally:
-        server.shutdown()
+    with serve(Path(source).read_bytes()) as server:
+        loaded = load(server.url('whole', 'w.pth'))
+    assert torch.equal(loaded.stage2.cls_token, model.backbone.stage2.cls_token)
 
 
 def test_training_checkpoint_of_mmengine(tmp_path, model):

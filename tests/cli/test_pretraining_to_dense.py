@@ -56,7 +56,7 @@ def classified(digits, tmp_path_factory):
 @pytest.mark.parametrize('name', DENSE)
 def test_checkpoint_of_a_classifier_starts_a_dense_model(name, digits, classified, tmp_path):
     checkpoint, weights = classified
-    init = ('model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={checkpoint}')
+    init = (f'pretrained={checkpoint}',)
     still = ('optim_wrapper.optimizer.lr=0.', 'train_cfg.max_epochs=1', 'model.backbone.norm_eval=True')
     logged = train(DENSE[name], tmp_path / 'still', f'data_root={digits}', *init, *still)
     assert re.search(rf'CvT: loaded {checkpoint} \(openmmlab, cvt-nano\)', logged, re.IGNORECASE), logged[-2000:]

@@ -15,6 +15,7 @@ from helpers import ROOT
 from helpers.config_checks import load
 
 ENTRIES = read_metafiles()
+PUBLISHED = {entry.weights[0]: entry.name for entry in ENTRIES if entry.weights}
 
 
 def plain(windows):
@@ -33,6 +34,9 @@ def test_facts(entry):
     arch, named = get_arch(backbone.arch), ZOO[meta['Arch']]
     assert (arch.embed_dims, arch.depths) == (named.embed_dims, named.depths)
     assert plain(backbone.get('window_sizes')) == meta.get('Windows')
+    if entry.config.startswith(('configs/det', 'configs/seg', 'configs/demo')):
+        source = backbone.init_cfg.checkpoint
+        assert meta['Pretrained'] == PUBLISHED.get(source, Path(source).stem)
     assert {'det': 'mmdet', 'seg': 'mmseg', 'cls': 'mmpretrain'}[entry.task] == cfg.default_scope
     assert meta['Batch Size'] == cfg.auto_scale_lr.base_batch_size
     assert meta.get('Epochs') == cfg.train_cfg.get('max_epochs')

@@ -263,7 +263,7 @@ def test_classifier() -> None:
         'head': {'type': 'LinearClsHead', 'in_channels': 64, 'num_classes': 3},
     }
     pytest.importorskip('mmpretrain')
-    new = swap_backbone(Config({'default_scope': 'mmpretrain', 'model': model}), 'cvt-13').model
+    new = swap_backbone(Config({'default_scope': 'mmpretrain', 'model': model}), 'cvt-13', pretrained=None).model
     assert new.backbone == dict(type='CvT', arch='cvt-13', out_indices=(2,), out_type='cls_token')
     assert new.neck is None
     assert new.head.in_channels == 384

@@ -102,10 +102,8 @@ def train(args: argparse.Namespace, pretrained: bool, seed: int) -> None:
     options = [
         f'data_root={args.data_root}', f'randomness.seed={seed}', f'train_cfg.max_epochs={args.epochs}',
         f'train_cfg.val_interval={args.epochs}', f'param_scheduler.1.end={args.epochs}',
-        f'param_scheduler.1.T_max={args.epochs}',
+        f'param_scheduler.1.T_max={args.epochs}', f'pretrained={args.checkpoint if pretrained else None}',
     ]  # fmt: skip
-    if pretrained:
-        options += ['model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={args.checkpoint}']
     command = [sys.executable, ROOT / 'tools/train.py', ROOT / CONFIG, '--work-dir', folder, '--resume']
     log = folder / 'output.log'
     with log.open('a') as file:

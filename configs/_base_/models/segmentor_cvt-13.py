@@ -1,4 +1,6 @@
 # What every segmentor on cvt-13 shares: images, backbone and test mode.
+_base_ = '../backbones.py'
+
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 data_preprocessor = dict(
     type='SegDataPreProcessor',
@@ -11,7 +13,7 @@ data_preprocessor = dict(
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
-    backbone=dict(type='CvT', arch='cvt-13', window_sizes=(56, 28, None)),
+    backbone=_base_.backbones.cvt_13,
     train_cfg=dict(),
     test_cfg=dict(mode='whole'),
 )

@@ -1,4 +1,4 @@
-# Minutes of training from random weights: 5 epochs, 8 images per step, lr 1e-3, cosine.
+# Minutes of training: 5 epochs, 8 images per step, lr 1e-3, cosine.
 _base_ = './adamw_1x.py'
 
 max_epochs = 5

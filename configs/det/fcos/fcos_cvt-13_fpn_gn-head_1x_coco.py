@@ -1,8 +1,7 @@
 # 8 GPUs x 2 images = 16 per step, for which lr=1e-4 stands; for other sizes --auto-scale-lr.
-# From ImageNet weights: --cfg-options model.backbone.init_cfg.type=Pretrained \
-#     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
+    '../../_base_/backbones.py',
     '../../_base_/datasets/coco_detection.py',
     '../../_base_/schedules/adamw_1x.py',
     '../../_base_/runtime/det.py',
@@ -10,7 +9,7 @@ _base_ = [
 
 model = dict(
     type='FCOS',
-    backbone=dict(_delete_=True, type='CvT', arch='cvt-13', window_sizes=(56, 28, None)),
+    backbone=dict(_delete_=True, **_base_.backbones.cvt_13),
     # start_level=1: the maps of strides 8 and 16 in, five levels out (8 to 128)
     neck=dict(in_channels=[64, 192, 384], add_extra_convs='on_output', relu_before_extra_convs=True),
     bbox_head=dict(

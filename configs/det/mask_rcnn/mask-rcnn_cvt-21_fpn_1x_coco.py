@@ -1,3 +1,3 @@
 _base_ = './mask-rcnn_cvt-13_fpn_1x_coco.py'
 
-model = dict(backbone=dict(arch='cvt-21'))
+model = dict(backbone=_base_.backbones.cvt_21)

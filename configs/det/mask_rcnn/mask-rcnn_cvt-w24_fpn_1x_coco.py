@@ -1,3 +1,3 @@
 _base_ = './mask-rcnn_cvt-13_fpn_1x_coco.py'
 
-model = dict(backbone=dict(arch='cvt-w24'), neck=dict(in_channels=[192, 768, 1024]))
+model = dict(backbone=_base_.backbones.cvt_w24, neck=dict(in_channels=[192, 768, 1024]))

@@ -1,6 +1,4 @@
 # 8 GPUs x 2 images = 16 per step, for which lr=6e-5 stands; for other sizes --auto-scale-lr.
-# From ImageNet weights: --cfg-options model.backbone.init_cfg.type=Pretrained \
-#     model.backbone.init_cfg.checkpoint=CvT-13-224x224-IN-1k.pth
 _base_ = [
     '../../_base_/models/segformer_cvt-13.py',
     '../../_base_/datasets/ade20k.py',

@@ -1,3 +1,3 @@
 _base_ = './upernet_cvt-13_8xb2-160k_ade20k-512x512.py'
 
-model = dict(backbone=dict(arch='cvt-21'))
+model = dict(backbone=_base_.backbones.cvt_21)

@@ -1,7 +1,7 @@
 _base_ = './upernet_cvt-13_8xb2-160k_ade20k-512x512.py'
 
 model = dict(
-    backbone=dict(arch='cvt-w24'),
+    backbone=_base_.backbones.cvt_w24,
     decode_head=dict(in_channels=[192, 768, 1024, 1024]),
     auxiliary_head=dict(in_channels=1024),
 )
