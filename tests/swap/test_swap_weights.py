@@ -112,7 +112,7 @@ def test_the_command(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 'note' not in capfd.readouterr().out
     assert start_of(made('--pretrained', 'None')) is None
     assert start_of(made('--pretrained', config)) == str(config)
-    assert f' --pretrained {config} ' in (tmp_path / 'mine.py').read_text()
+    assert f' --pretrained {config}\n' in (tmp_path / 'mine.py').read_text()
     made('--arch', 'cvt-nano')
     note = 'cvt-nano has no published weights: the backbone starts from random weights'
     assert f'note: {note}' in capfd.readouterr().out
