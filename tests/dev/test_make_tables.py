@@ -56,7 +56,7 @@ def test_each_row_of_the_zoo_has_its_commands():
     commands = re.findall(
         r'^cvt-backbone convert (\S+) (\S+\.pth) --to mmpretrain\n'
         r'cvt-backbone test (\S+) (\S+\.pth) --cfg-options data_root=data/imagenet$',
-        page,
+        page.replace('\\\n    ', ''),
         re.MULTILINE,
     )
     entries = [entry for entry in read_metafiles() if entry.weights]

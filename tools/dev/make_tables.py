@@ -65,7 +65,7 @@ def config_table(*folders: str) -> str:
         for entry in read_metafiles()
         if Path(entry.config).parts[1] in folders
     ]
-    return markdown(['config', 'data', 'windows per stage', 'schedule', 'images per step'], rows, 'llllr')
+    return markdown(['config', 'data', 'windows', 'schedule', 'batch'], rows, 'llllr')
 
 
 def evaluation_commands() -> str:
@@ -75,8 +75,10 @@ def evaluation_commands() -> str:
         if entry.weights:
             file = entry.name.replace('_3rdparty', '') + '.pth'
             commands.append(
-                f'cvt-backbone convert {entry.weights[0]} {file} --to mmpretrain\n'
-                f'cvt-backbone test {stem(entry)} {file} --cfg-options data_root=data/imagenet\n'
+                f'cvt-backbone convert {entry.weights[0]} \\\n'
+                f'    {file} --to mmpretrain\n'
+                f'cvt-backbone test {stem(entry)} {file} \\\n'
+                f'    --cfg-options data_root=data/imagenet\n'
             )
     return f'```bash\n{chr(10).join(commands)}```\n'
 
