@@ -15,7 +15,6 @@ from cvt_backbone import CvT
 from cvt_backbone.cli import imagenet_labels
 from cvt_backbone.cli import test as test_command
 from cvt_backbone.configs import load_config
-from cvt_backbone.configs.metafiles import read_metafiles
 from cvt_backbone.errors import InputError
 from cvt_backbone.training.checks import check_data
 from helpers import ROOT
