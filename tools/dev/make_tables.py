@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from cvt_backbone.analysis.tables import markdown
+from cvt_backbone.cli.list import start
 from cvt_backbone.configs import shipped
 from cvt_backbone.configs.metafiles import Entry, metafiles, read_metafiles
 from cvt_backbone.files import replacing
@@ -54,10 +55,12 @@ def zoo_table() -> str:
 
 def config_table(*folders: str) -> str:
     """The configs of some folders below configs/, family by family."""
+    published = {entry.name: entry for entry in read_metafiles() if entry.weights}
     rows = [
         [
             f'`{stem(entry)}`',
             entry.metadata['Training Data'].replace(', ', ' → '),
+            start(entry, published),
             ', '.join(entry.windows.replace('-', 'global').split()),
             entry.schedule,
             entry.metadata['Batch Size'],
@@ -65,7 +68,7 @@ def config_table(*folders: str) -> str:
         for entry in read_metafiles()
         if Path(entry.config).parts[1] in folders
     ]
-    return markdown(['config', 'data', 'windows', 'schedule', 'batch'], rows, 'llllr')
+    return markdown(['config', 'data', 'starts from', 'windows', 'schedule', 'batch'], rows, 'lllllr')
 
 
 def evaluation_commands() -> str:
