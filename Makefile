@@ -5,15 +5,16 @@ UPSTREAM := .venv-upstream
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md # a user's own files in the checkout are left out
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 PYTEST := -m pytest -n auto --dist loadgroup $(if $(FAST),-m "not slow")
 
-.PHONY: demo test test-upstream setup lint clean
+.PHONY: demo test test-upstream setup lint docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/python tools/make_digits.py data/digits
 	$(BIN)/python tools/demo.py --work-dir work_dirs/demo
 
-test: lint
+test: lint docs
 	$(BIN)/python $(PYTEST)
 
 # The same tests with the original OpenMMLab (mmcv 2.1, PyTorch 2.1), in a separate virtual environment.
@@ -24,6 +25,13 @@ lint: $(READY)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 
+# The site: built into site/, or shown at localhost:8000 and built anew whenever a page changes.
+docs: $(READY)
+	$(MKDOCS) build --strict --quiet
+
+docs-serve: $(READY)
+	$(MKDOCS) serve
+
 setup: $(READY)
 
 LINE := onedl
@@ -33,4 +41,4 @@ $(READY) $(UPSTREAM)/.ready: setup.py tools/setup_venv.sh $(wildcard requirement
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) work_dirs
+	rm -rf $(VENV) $(UPSTREAM) work_dirs site

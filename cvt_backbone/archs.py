@@ -37,7 +37,7 @@ class Arch:
         qkv_bias: Whether the q, k and v Linear layers have a bias.
         cls_token: Whether the stage carries a cls token.
         pos_embed: Whether a learned position embedding is added to the stage's tokens, the cls token excepted (paper
-            Table 5). It has the grid that the stage has for images of 224x224 pixels, see :attr:`pos_grids`.
+            Table 5). Its grid is the stage's map of a 224x224 image, see :attr:`pos_grids`.
         proj_method: Convolutional projection: ``dw_bn`` (depthwise convolution and norm), ``avg`` (average pooling
             of k and v), ``linear`` (none; the kernel, padding and stride settings are then without effect).
         kernel_qkv: Kernel side of the q, k and v projections.
@@ -126,7 +126,7 @@ def get_arch(arch: str | Mapping | Arch) -> Arch:
         arch: A name of :data:`ZOO` (case does not matter), or a dict with the keys ``embed_dims``, ``depths`` and
             ``num_heads`` and any of the other settings of :class:`Arch`, each a sequence of one value per stage. An
             entry of ``mlp_ratios`` or ``stride_kv`` may be a sequence of one value per block of that stage. Settings
-            that are left out take the official values. An :class:`Arch` is returned as it is.
+            that are left out take the official values. An :class:`Arch` is returned unchanged.
 
     Returns:
         The validated architecture.
@@ -235,7 +235,7 @@ def _check_values(settings: dict[str, tuple]) -> None:
 
 
 def _entries(settings: dict[str, tuple], key: str) -> Iterator[tuple[str, int, Any]]:
-    """Name for messages, stage and value of each entry; block by block where it is given so."""
+    """Name for messages, stage and value of each entry; per block if given per block."""
     for stage, value in enumerate(settings[key]):
         if key in PER_BLOCK and is_per_block(value):
             yield from ((f'{key}[{stage}][{block}]', stage, one) for block, one in enumerate(value))

@@ -38,12 +38,12 @@ class CvT(BaseModule):
 
     Args:
         arch: A name of the zoo (``cvt-nano``, ``cvt-13``, ``cvt-13-nas-like``, ``cvt-21``, ``cvt-w24``) or a dict of
-            settings per stage, two of them per block where wanted, see :class:`cvt_backbone.archs.Arch`.
+            settings per stage, some of them also per block, see :class:`cvt_backbone.archs.Arch`.
         in_channels: Channels of the image.
         out_indices: Stages whose maps come out, in ascending order. Later stages are not built.
         out_type: ``featmap``: maps. ``cls_token``: the last element is the normed cls token of the last stage.
             ``avg_featmap``: the last element is the mean over the normed tokens of the last stage's map. ``raw``:
-            token sequences as they leave the stage, the cls token first where the stage has one.
+            token sequences as they leave the stage, the cls token first if the stage has one.
         num_extra_levels: Further levels of half the size each, max-pooled from the last stage's map (no parameters).
         window_sizes: Per stage: side of the attention window in tokens, None for global, or a tuple of these, one per
             block, as :func:`cvt_backbone.spread_global` makes it. None: global in every stage. Windows as large as the
@@ -54,7 +54,7 @@ class CvT(BaseModule):
             (queries x keys) matrix.
         drop_path_rate: Stochastic depth; rises linearly from 0 to a peak inside each stage. None: the zoo's peaks;
             a float: the peak of the last stage; a sequence: the peak of each stage.
-        norm_cfg: Norm of the convolutional projections. ``SyncBN`` becomes ``BN``, with a warning, where no process
+        norm_cfg: Norm of the convolutional projections. ``SyncBN`` becomes ``BN``, with a warning, if no process
             group exists when the model is built.
         act_cfg: Activation of the MLPs.
         frozen_stages: Stages up to this one are in eval mode and get no gradient; -1 freezes none.
@@ -62,8 +62,8 @@ class CvT(BaseModule):
         with_cp: Gradient checkpointing of each block, exact under BatchNorm: of every stage (True), of none (False), or
             of the stages whose indices are given.
         init_cfg: mmengine's initialisation config, for example ``dict(type='Pretrained', checkpoint=...)`` with a
-            checkpoint of any format that :func:`cvt_backbone.checkpoints.read` knows, as it is: a file, a folder or
-            an address. It is loaded whole or, with an error, not at all.
+            checkpoint of any format that :func:`cvt_backbone.checkpoints.read` knows: a file, a folder or an address.
+            It loads whole or, with an error, not at all.
 
     Raises:
         ValueError: An argument out of range; the message says what is allowed.

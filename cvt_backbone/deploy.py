@@ -14,7 +14,7 @@ from .layers import ConvAttention, ConvProjection, CvTBlock, CvTStage, Mlp, Quic
 
 
 class FoldedNorm(nn.Identity):
-    """Stands where a batch norm was, and knows what it needs to fold the norm of a training checkpoint.
+    """Takes the place of a batch norm, and knows what folding the norm of a training checkpoint needs.
 
     Args:
         norm: The batch norm.
@@ -49,7 +49,7 @@ def deploy(model: nn.Module) -> None:
         model: A CvT in eval mode.
 
     Raises:
-        RuntimeError: The model is in train mode; it is left as it is.
+        RuntimeError: The model is in train mode; it stays unchanged.
     """
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     if training:
@@ -79,7 +79,7 @@ def deploy(model: nn.Module) -> None:
 
 
 def fit_state(model: nn.Module, state: dict[str, Tensor], prefix: str) -> None:
-    """Make a state dict fit: fold a training checkpoint where the model has been folded.
+    """Make a state dict fit: fold a training checkpoint if the model is folded.
 
     Args:
         model: A CvT.

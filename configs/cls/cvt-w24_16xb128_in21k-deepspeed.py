@@ -1,5 +1,6 @@
 # 16 GPUs x 128 images = 2048 per step, with ZeRO stage 2: optimiser state and gradients in shards. It needs the package
-# deepspeed and was not run. DeepSpeed casts the whole model to fp16; its checkpoints are folders, see docs/scaling.md.
+# deepspeed and was not run. DeepSpeed casts the whole model to fp16; its checkpoints are folders:
+# docs/howto/distributed.md.
 _base_ = './cvt-w24_16xb128_in21k.py'
 
 model = dict(backbone=dict(with_cp=True))

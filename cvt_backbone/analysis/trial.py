@@ -46,7 +46,7 @@ def take_step(model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
 
     Args:
         model: The model; gradients are left in its parameters.
-        batch: What :func:`random_batch` returned; it is left as it is.
+        batch: What :func:`random_batch` returned; it stays unchanged.
 
     Returns:
         The logged losses.
@@ -82,7 +82,7 @@ def predict(model: nn.Module, batch: dict[str, Any]) -> list:
 
     Args:
         model: The model.
-        batch: What :func:`random_batch` returned; it is left as it is.
+        batch: What :func:`random_batch` returned; it stays unchanged.
 
     Returns:
         One data sample per image.
@@ -99,7 +99,7 @@ def _classes(model: dict, *names: str) -> list[int]:
 
 
 def _reads_masks(cfg: Config) -> bool:
-    """Whether the training data have instance masks; some assigners take another way where there are any."""
+    """Whether the training data have instance masks; some assigners behave differently if there are any."""
     loaders = [part for part in dicts(cfg.get('train_dataloader')) if 'Annotations' in kind_of(part)]
     return not loaders or any(part.get('with_mask', 'Panoptic' in kind_of(part)) for part in loaders)
 

@@ -20,7 +20,7 @@ TARGETS = {
 
 
 def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
-    """Name a checkpoint's tensors as a target names them; the tensors are shared, not copied.
+    """Rename a checkpoint's tensors for a target; the tensors are shared, not copied.
 
     Args:
         checkpoint: What :func:`~cvt_backbone.checkpoints.read` returned.
@@ -29,7 +29,7 @@ def convert(checkpoint: Checkpoint, to: str) -> dict[str, Tensor]:
 
     Returns:
         Name -> tensor. The norms of ``out_norm_cfg`` have a place in ``backbone`` and ``mmpretrain`` only;
-        ``huggingface`` gets BatchNorm's counters, at zero, where the source has none (Paddle).
+        ``huggingface`` gets BatchNorm's counters, at zero, if the source has none (Paddle).
 
     Raises:
         CheckpointError: An unknown target, one with a classifier for weights that have none, or one that knows neither

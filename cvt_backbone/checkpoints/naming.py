@@ -35,9 +35,9 @@ class Naming:
     Attributes:
         stage: Prefix of a stage, ``{}`` for its index.
         block: Prefix of a block below the stage.
-        modules: Official module name below a stage or block -> its name in this format, where they differ.
+        modules: Official module name below a stage or block -> its name in this format, if they differ.
         top: ``norm`` and ``head`` -> their names in this format.
-        leaves: Official leaf -> its name in this format, where they differ.
+        leaves: Official leaf -> its name in this format, if they differ.
         prefix: What stands before the names of the body when the model has a classifier.
     """
 
@@ -70,7 +70,7 @@ class Naming:
         return self.leaves.get(leaf, leaf)
 
     def to_official(self, name: str) -> str | None:
-        """The official name of a tensor of this format; None where it has none. The prefix may be missing."""
+        """The official name of a tensor of this format; None if it has none. The prefix may be missing."""
         name = name.removeprefix(self.prefix)
         match = self._pattern.fullmatch(name)
         if match is None:

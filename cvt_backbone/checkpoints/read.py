@@ -84,27 +84,27 @@ def read(
     """Read a CvT checkpoint, whatever its format, which is found by content and not by name.
 
     Args:
-        path: A file of Microsoft, Hugging Face, PASSL, PaddleClas, PaddleViT, timm or OpenMMLab; a folder of Hugging
-            Face; or the http(s) address of a file, which is downloaded into torch's cache.
+        path: A file of Microsoft, Hugging Face, PASSL, PaddleClas, PaddleViT, timm or OpenMMLab; a Hugging Face folder;
+            or the http(s) address of a file, which is downloaded into torch's cache.
         arch: A name of the zoo or an arch dict. None: what a ``config.json`` says, else the architecture of the zoo
             whose tensors these are, with position embeddings in the stages for which the file has them.
         prefix: Only the tensors below this prefix are read, as in mmengine's ``Pretrained``.
-        own: Shapes of the tensors of the CvT that will take the weights; they overrule the architecture's where it
-            was built with other norms, image channels or fewer stages.
+        own: Shapes of the tensors of the CvT that will take the weights; they overrule the architecture's if it was
+            built with other norms, image channels or fewer stages.
         strict_finite: NaN or infinity is an error, not a warning.
 
     Returns:
         The checkpoint. Every tensor of the file is in it or named in ``dropped``.
 
     Raises:
-        CheckpointError: The file cannot be read safely, or its tensors are not those of one CvT; nothing is returned
-            of it. The message lists the first ten stray, missing and misshaped names.
+        CheckpointError: The file cannot be read safely, or its tensors are not those of one CvT; nothing is returned.
+            The message lists the first ten stray, missing and misshaped names.
 
     Note:
-        Torch's zip files carry a checksum of each record, so that a damaged byte is noticed, unless torch was told to
-        write none. Safetensors, torch's format from before 1.6 and Paddle's pickles have none: damage to names, types
-        and shapes is noticed, and so are NaN, infinity and negative variances, but not another finite value, nor, in
-        the pickles, a damaged byte that tells the order of the values.
+        Torch's zip files carry a checksum of each record, so a damaged byte is noticed, unless torch was told to write
+        none. Safetensors, torch's format from before 1.6 and Paddle's pickles have none: damage to names, types and
+        shapes is noticed, and so are NaN, infinity and negative variances, but not another finite value, nor, in the
+        pickles, a damaged byte that sets the order of the values.
     """
     path = locate(path)
     content, container, config = read_file(path)

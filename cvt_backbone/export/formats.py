@@ -77,7 +77,7 @@ def write(exported: Exported, name: str, path: Path, size: list[int] | None = No
         size: Height and width for ``torchscript``.
 
     Returns:
-        Its largest deviation from the model, relative to the largest output where that is above 1.
+        Its largest deviation from the model, relative to the largest output if that is above 1.
 
     Raises:
         InputError: It cannot be written, or deviates by more than :data:`TOLERANCE`; nothing is left then.
@@ -232,7 +232,7 @@ def largest_deviation(exported: Exported, run: Runner, shapes: list[tuple[int, i
         shapes: Batch, height and width of the images.
 
     Returns:
-        The largest difference of any output over the largest absolute value of that output, where that is above 1.
+        The largest difference of any output over the largest absolute value of that output, if that is above 1.
     """
     worst = 0.0
     for batch, height, width in shapes:

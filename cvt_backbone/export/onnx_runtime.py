@@ -87,7 +87,7 @@ def check_onnx(cfg: Config, path: str, device: str) -> OnnxModel:
     part = model.metadata['part']
     if wanted is None:
         raise InputError(
-            f'checkpoint: {path} holds {part} of a detector; docs/export.md shows how its heads are joined'
+            f'checkpoint: {path} holds {part} of a detector; docs/howto/export.md shows how its heads are joined'
         )
     if part != wanted:
         raise InputError(f'checkpoint: {path} holds a {part}, and this config needs a {wanted}')

@@ -89,7 +89,7 @@ class Segmentor(Features):
 
 
 class BinPool(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as two matrix products, for exporters know its bins only where the size is fixed.
+    """``nn.AdaptiveAvgPool2d`` as two matrix products: exporters know its bins only if the size is fixed.
 
     Args:
         bins: Bins per side.

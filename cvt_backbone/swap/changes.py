@@ -41,7 +41,7 @@ def list_changes(old: Config, new: Config) -> dict[str, Any]:
 
 
 def is_same(first: Config, second: Config) -> bool:
-    """Whether two configs say the same, a setting that is None counted as absent where that makes no difference."""
+    """Whether two configs say the same; a setting that is None counts as absent if that makes no difference."""
     return _plain(first.to_dict()) == _plain(second.to_dict())
 
 

@@ -11,7 +11,7 @@ OF_OTHER_BACKBONES = ('LearningRateDecayOptimizerConstructor', 'LayerDecayOptimi
 
 
 def settle_optimiser(cfg: Config, optim: str | None) -> list[str]:
-    """Put in the recipe that was chosen, or see whether the one that is there can work.
+    """Put in the chosen recipe, or see whether the existing one can work.
 
     Args:
         cfg: The config, changed in place.

@@ -47,7 +47,7 @@ class Probe:
 
     Attributes:
         backbone: The backbone's maps.
-        seen: The maps that the heads get: the neck's, or the backbone's where there is no neck.
+        seen: The maps that the heads get: the neck's, or the backbone's if there is no neck.
         used: Positions of the backbone's maps on which ``seen`` depends.
         image_size: Side of the square image.
     """

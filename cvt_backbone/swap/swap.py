@@ -35,12 +35,12 @@ def swap_backbone(
     """Put CvT in place of a model's backbone, and fit what depended on the old one.
 
     The old backbone and neck are built without weights and fed a blank image, so that their strides are measured, not
-    guessed. Every map that a neck or head reads is replaced by CvT's map of the same stride, and what comes out of the
-    neck is compared before and after. Where the main head reads a dilated backbone's stride-8 map, CvT's last stage
-    keeps stride 8 (see :func:`cvt_backbone.swap.plan.make_plan`).
+    guessed. CvT's map of the same stride replaces every map that a neck or head reads, and the strides after the neck
+    are compared before and after. If the main head reads a dilated backbone's stride-8 map, CvT's last stage keeps
+    stride 8 (see :func:`cvt_backbone.swap.plan.make_plan`).
 
     Args:
-        cfg: Config of a detector, a segmentor or a classifier; it is left as it is.
+        cfg: Config of a detector, a segmentor or a classifier; it stays unchanged.
         arch: Architecture of CvT.
         optim: ``'adamw'`` puts in the recipe of ``configs/_base_/schedules/adamw.py``; None leaves the optimiser alone.
         pretrained: What CvT starts from: a file, a folder of Hugging Face or an address; True for the published weights

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, also where the process is killed, the disk full, or the job preempted."""
+"""Checkpoints that are whole or absent, even if the process is killed, the disk is full or the job preempted."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _PREEMPTED = 'preempted.pth'
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, of the same arguments, that can be interrupted at any moment.
+    """mmengine's ``CheckpointHook`` with the same arguments, safe to interrupt at any moment.
 
     mmengine removes the outdated checkpoint, then writes the new one in place, then its name into ``last_checkpoint``:
-    killed in between, a run is left with half a file, or with an empty name. Here each file is written under the name
-    ``.NAME.part``, forced to the disk and renamed, and what is outdated goes last. A full disk ends the run with
-    ``TrainingStopped`` (exit status 4 of `cvt-backbone train`), the earlier checkpoint being intact.
+    a run killed in between is left with half a file or an empty name. This hook writes each file as ``.NAME.part``,
+    forces it to the disk and renames it, and removes outdated files last. A full disk ends the run with
+    ``TrainingStopped`` (exit status 4 of `cvt-backbone train`); the earlier checkpoint stays intact.
 
     SIGTERM, which schedulers send before they take a machine back, lets the running iteration end, writes
-    ``preempted.pth`` and ends the run (exit status 75). ``resume`` goes on with the next batch where the training loop
-    is :class:`ResumableEpochLoop` or iteration-based. During a validation the run ends without writing where the last
+    ``preempted.pth`` and ends the run (exit status 75). ``resume`` goes on with the next batch if the training loop is
+    :class:`ResumableEpochLoop` or iteration-based. During a validation the run ends without writing if the last
     checkpoint is as new as the weights, else after the validation.
 
     Note:
-        Other than local folders are left to mmengine. Gradients accumulated over several iterations are not in a
-        checkpoint. A run that is killed between a renaming and a removal leaves one outdated checkpoint more.
+        Folders that are not local are left to mmengine. Gradients accumulated over several iterations are not in a
+        checkpoint. A run killed between renaming and removal leaves one outdated checkpoint more.
     """
 
     _asked_to_stop = False
@@ -49,7 +49,7 @@ class AtomicCheckpointHook(CheckpointHook):
     _meta: Mapping[str, int] = MappingProxyType({})  # what a checkpoint from within an epoch adds
 
     def before_train(self, runner: Runner) -> None:
-        """Sweep away what a killed run left half-written, and wait for SIGTERM from now on."""
+        """Remove what a killed run left half-written, and wait for SIGTERM from now on."""
         super().before_train(runner)
         self._is_local = isinstance(self.file_backend, LocalBackend)
         if self._is_local and is_main_process():
@@ -70,19 +70,19 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
-        """Save where it is time, and stop where SIGTERM has come."""
+        """Save if it is time, and stop if SIGTERM has come."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._must_stop():
             batches = {'batches_done': batch_idx + 1, 'batches': len(runner.train_dataloader)}
             self._stop(runner, {'epoch': runner.epoch, 'iter': runner.iter + 1, **batches})
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
-        """Stop where SIGTERM has come and there is nothing to save; several processes may not validate in step."""
+        """Stop if SIGTERM has come and there is nothing to save; several processes may not validate in step."""
         if self._saved_iter == runner.iter and get_world_size() == 1 and self._asked_to_stop:
             self._stop(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Save the best, and stop where SIGTERM has come."""
+        """Save the best, and stop if SIGTERM has come."""
         super().after_val_epoch(runner, metrics)
         if self._must_stop():
             self._stop(runner, {'epoch': runner.epoch, 'iter': runner.iter})
@@ -188,22 +188,22 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class _LateRemoval(LocalBackend):
-    """Stands for the folder: what is removed stays, and is put down in ``outdated``."""
+    """Takes the place of the folder: what is removed stays, and is noted in ``outdated``."""
 
     def __init__(self) -> None:
         self.outdated: set[str] = set()
 
     def remove(self, filepath: str) -> None:
-        """Put down a file."""
+        """Note a file."""
         self.outdated.add(filepath)
 
     def rmtree(self, dir_path: str) -> None:
-        """Put down a folder, as which DeepSpeed saves."""
+        """Note a folder: DeepSpeed saves folders."""
         self.outdated.add(dir_path)
 
 
 class _WholeFiles:
-    """Stands for the runner: its checkpoints appear under their names when they are complete."""
+    """Takes the place of the runner: checkpoints get their names when they are complete."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -216,7 +216,7 @@ class _WholeFiles:
         path, part = Path(out_dir, filename), Path(out_dir, f'.{filename}.part')
         try:
             self._runner.save_checkpoint(out_dir, part.name, **settings)
-            barrier()  # where each process writes a part of it
+            barrier()  # in case each process writes a part of it
             if is_main_process():
                 settle(part, path)
         except OSError as error:

@@ -36,7 +36,7 @@ class FiniteLossHook(Hook):
 
     Note:
         It reads one number from the device in each iteration. All processes of a distributed training take part, and
-        all of them stop.
+        all stop.
     """
 
     def before_train(self, runner: Runner) -> None:

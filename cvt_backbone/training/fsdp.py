@@ -19,7 +19,7 @@ def is_block(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
     Args:
         module: A module of the model.
         recurse: FSDP asks whether to look inside the module, not whether to wrap it.
-        nonwrapped_numel: Parameters that are in no unit yet; of no matter here.
+        nonwrapped_numel: Parameters that are in no unit yet; unused here.
 
     Returns:
         The answer.
@@ -31,13 +31,13 @@ class FSDPStrategy(_FSDPStrategy):
     """mmengine's strategy with optimiser states that can be saved and resumed.
 
     Note:
-        mmengine 0.10.12 passes the arguments of ``optim_state_dict_to_load`` in the order that they had before PyTorch
-        2.1, so that no run resumes (``TypeError: unhashable type: 'dict'``), and drops what the optimiser's wrapper
-        adds to the state: the scaler of mixed precision and the base lr.
+        mmengine 0.10.12 passes the arguments of ``optim_state_dict_to_load`` in the order from before PyTorch 2.1, so
+        no run resumes (``TypeError: unhashable type: 'dict'``), and drops what the optimiser's wrapper adds to the
+        state: the scaler of mixed precision and the base learning rate.
     """
 
     def optim_state_dict(self) -> dict[str, Any]:
-        """The whole optimiser's state, on the first process; nothing on the others, who take part all the same."""
+        """The whole optimiser's state on the first process; nothing on the others, which take part nevertheless."""
         state = FullyShardedDataParallel.optim_state_dict(self.model, self.optim_wrapper.optimizer)
         added = {key: value for key, value in self.optim_wrapper.state_dict().items() if key not in _OF_THE_OPTIMIZER}
         return {**state, **added} if state else {}

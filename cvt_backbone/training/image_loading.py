@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: named, and by option left out."""
+"""Images that cannot be decoded: named, and skipped if asked to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mmengine.logging import print_log
 
 @TRANSFORMS.register_module()
 class LoadImageOrName(LoadImageFromFile):
-    """mmcv's ``LoadImageFromFile``, which does not say which file was broken, nor that it left one out.
+    """mmcv's ``LoadImageFromFile``, but it names a file that is broken or left out.
 
-    With ``ignore_empty=True`` a file that cannot be read is named in a warning, and the data set draws another one in
-    its place; otherwise the error names it. Takes all arguments of ``LoadImageFromFile``. Only
+    With ``ignore_empty=True`` a warning names a file that cannot be read, and the data set draws another one in its
+    place; otherwise an error names it. Takes all arguments of ``LoadImageFromFile``. Only
     ``imdecode_backend='pillow'`` notices files that end too early.
     """
 
@@ -22,7 +22,7 @@ class LoadImageOrName(LoadImageFromFile):
         """Load ``results['img_path']``.
 
         Returns:
-            ``results`` with the image, or None where the file was left out.
+            ``results`` with the image, or None if the file was left out.
 
         Raises:
             OSError: The file cannot be read, and ``ignore_empty`` is not set.

@@ -58,7 +58,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
 
 
 def leave(status: int = 0) -> None:
-    """End this process, where it is one of several, with its process group; nothing where it is alone.
+    """End this process with its process group if it is one of several; do nothing if it is alone.
 
     Over gloo it ends without Python's own clean-up: a thread of the group that frees a tensor in its course would abort
     the process (``terminate called without an active exception``), now and then, after all work is done.
@@ -82,7 +82,7 @@ def check_strategy(cfg: Config) -> None:
     """Refuse what a strategy of mmengine's FlexibleRunner would refuse late or do wrongly without a word.
 
     Args:
-        cfg: The config with its launcher, and with the lr's scaling and the precision that were asked for.
+        cfg: The config with its launcher, and with the chosen scaling of the learning rate and precision.
 
     Raises:
         InputError: A sharded model shall train in one process or clip gradients by their norm, the best checkpoint

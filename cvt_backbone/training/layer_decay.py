@@ -18,12 +18,12 @@ SPARED_KEYS = dict(cls_token=dict(decay_mult=0.0), pos_embed=dict(decay_mult=0.0
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's constructor, after which the lr of each parameter falls with its distance from the head.
+    """mmengine's constructor, with a learning rate that falls with a parameter's distance from the head.
 
-    The lr that mmengine's rules give is multiplied by ``layer_decay_rate ** (num_layers - 1 - depth)``, the depth being
-    that of the backbone's ``get_layer_depth``: 0 for the first embedding, ``num_layers - 1`` for all that follows the
-    backbone, which keeps its lr. Norms, biases, cls tokens and position embeddings get no weight decay unless
-    ``paramwise_cfg`` says otherwise.
+    The learning rate that mmengine's rules give is multiplied by ``layer_decay_rate ** (num_layers - 1 - depth)``. The
+    depth comes from the backbone's ``get_layer_depth``: 0 for the first embedding, ``num_layers - 1`` for all that
+    follows the backbone, which keeps its learning rate. Norms, biases, cls tokens and position embeddings get no weight
+    decay unless ``paramwise_cfg`` says otherwise.
 
     Args:
         optim_wrapper_cfg: As in mmengine; ``optimizer.lr`` is required.
@@ -36,7 +36,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         TypeError: On call: the model has no backbone at ``.backbone``, or one that does not number its layers.
 
     Note:
-        The lr that mmengine logs per parameter (``paramwise_options``) is that before the decay.
+        mmengine logs the learning rate of each parameter (``paramwise_options``) as it is before the decay.
 
     Examples:
         >>> optim_wrapper = dict(

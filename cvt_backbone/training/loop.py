@@ -1,4 +1,4 @@
-"""A training loop that goes on in the middle of an epoch."""
+"""A training loop that can resume in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mmengine.runner import EpochBasedTrainLoop
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, which by itself begins the epoch of its checkpoint again.
+    """mmengine's loop over epochs, which on its own restarts the epoch of its checkpoint.
 
     Attributes:
-        batches_done: Batches of the present epoch to load and pass over, because a checkpoint has seen them.
+        batches_done: Batches of the current epoch to load and skip, because a checkpoint has seen them.
     """
 
     batches_done = 0

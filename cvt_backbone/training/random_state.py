@@ -1,4 +1,4 @@
-"""Random numbers of a resumed training that are those of the training nothing interrupted."""
+"""A resumed training draws the random numbers of the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class RandomStateHook(Hook):
     """Seeds every epoch, and keeps the state of all generators in the checkpoints.
 
     mmengine seeds once, at the start, and its checkpoints hold no random state: a resumed run drops other paths and
-    samples other regions than it would have done. Here Python, NumPy and PyTorch are seeded at the start of every epoch
-    from the run's seed, the epoch and the rank; a checkpoint from within an epoch gives back the state it was written
-    with; and validation leaves no trace in it. Workers of the data loader follow by :func:`start_worker`.
+    samples other regions than the uninterrupted one. This hook seeds Python, NumPy and PyTorch at the start of every
+    epoch from the run's seed, the epoch and the rank; a checkpoint from within an epoch restores the state it was
+    written with; and validation leaves no trace in it. Workers of the data loader follow by :func:`start_worker`.
 
     Note:
-        After a resume, augmentations by chance differ where workers are persistent, and in iteration-based loops, which
-        pass over the images they have seen without loading them. So do the numbers that other processes than the first
-        draw in the rest of an epoch that was broken off.
+        After a resume, random augmentations differ if workers are persistent, and in iteration-based loops, which skip
+        the images they have seen without loading them. In the rest of an interrupted epoch, processes other than the
+        first draw other numbers, too.
     """
 
     priority = 'VERY_HIGH'
@@ -43,7 +43,7 @@ class RandomStateHook(Hook):
         self._resumed = checkpoint.get('random_state')
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed; what a checkpoint of the end of an epoch held is of no use."""
+        """Seed; the state in a checkpoint from the end of an epoch is not needed."""
         rank, world_size = get_dist_info()
         set_seed(runner.seed + runner.epoch * world_size + rank)
         loop = runner.train_loop
@@ -55,7 +55,7 @@ class RandomStateHook(Hook):
         self.before_train_iter(runner, 0)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
-        """Go on with the checkpoint's state, once; it is that of the first process, the others draw numbers anew."""
+        """Go on with the checkpoint's state, once. It is the first process's; the others draw new numbers."""
         if self._resumed is None:
             return
         rank, world_size = get_dist_info()
@@ -82,10 +82,10 @@ class RandomStateHook(Hook):
 
 @FUNCTIONS.register_module()
 def start_worker(worker_id: int) -> None:
-    """Seed a data loader's worker as PyTorch does, by the main process's generator, which mmengine overrules.
+    """Seed a data loader's worker as PyTorch does, from the main process's generator; mmengine overrules it.
 
-    It also makes the worker heed SIGTERM of its parent alone: a scheduler that sends it to all processes would end the
-    workers first, and with them the run before it has written its checkpoint.
+    The worker also heeds SIGTERM from its parent only. A scheduler that sends it to all processes would otherwise end
+    the workers first, and the run before it has written its checkpoint.
     """
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -119,7 +119,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Take up what :func:`random_state` returned; GPUs only where there are as many."""
+    """Restore what :func:`random_state` returned; GPUs only if there are as many."""
     random.setstate(state['python'])
     np.random.set_state(state['numpy'])
     torch.set_rng_state(state['torch'].cpu())

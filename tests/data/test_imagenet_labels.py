@@ -15,7 +15,6 @@ from cvt_backbone import CvT
 from cvt_backbone.cli import imagenet_labels
 from cvt_backbone.cli import test as test_command
 from cvt_backbone.configs import load_config
-from cvt_backbone.configs.metafiles import read_metafiles
 from cvt_backbone.errors import InputError
 from cvt_backbone.training.checks import check_data
 from helpers import ROOT
@@ -26,7 +25,6 @@ pytest.importorskip('mmpretrain')
 from mmpretrain.registry import DATASETS, METRICS
 from mmpretrain.structures import DataSample
 
-DOC = (ROOT / 'docs/classification.md').read_text()
 AT_224 = 'configs/cls/cvt-13_8xb256_in1k.py'
 AT_384 = 'configs/cls/cvt-13_8xb256_in21k-pre_ft-in1k-384px.py'
 
@@ -41,26 +39,6 @@ def call(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, 'argv', ['imagenet_labels.py', *map(str, arguments)])
     imagenet_labels.main()
     return capsys.readouterr().out
-
-
-def test_each_row_of_the_zoo_has_its_commands():
-    rows = [entry for entry in read_metafiles() if entry.weights]
-    commands = re.findall(
-        r'^python tools/convert_checkpoint\.py SRC (\S+\.pth) --to mmpretrain\n'
-        r'python tools/test\.py (\S+) (\S+\.pth) --cfg-options data_root=data/imagenet$',
-        DOC,
-        re.MULTILINE,
-    )
-    assert [config for _, config, _ in commands] == [row.config for row in rows]
-    assert all(written == read for written, _, read in commands)
-    assert len({written for written, _, _ in commands}) == len(rows) == 7
-    for row in rows:
-        name, metadata = row.config.removeprefix('configs/cls/'), row.metadata
-        (line,) = re.findall(rf'^\| (.*) \| `{re.escape(name)}` \| (.*) \| not run \|$', DOC, re.MULTILINE)
-        top1 = f'{row.metrics["Top 1 Accuracy"]:.2f}' if row.metrics else 'not reported'
-        assert line[0].startswith(f'{metadata["Arch"]}, {metadata["Input Size"]} |')
-        assert line[0].endswith(str(metadata['Crop Ratio']))
-        assert line[1] == f'{top1} / {metadata["Paper Top 1 Accuracy"]}'
 
 
 def scores_by_hand(classifier, paths, side, short):

@@ -1,8 +1,8 @@
-"""README tables, model-index.yml and metafiles agree."""
+"""README, site, model-index.yml and metafiles agree."""
 
 import math
+import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,30 +13,58 @@ import make_tables
 
 from cvt_backbone.archs import ZOO
 from cvt_backbone.checkpoints.shapes import expected_shapes
+from cvt_backbone.configs import config_path, list_configs
 from cvt_backbone.configs.metafiles import read_metafiles
 
 
 def test_nothing_has_drifted():
-    assert make_tables.README.read_text() == make_tables.make_readme(make_tables.README.read_text())
+    for page in make_tables.PAGES:
+        text = (ROOT / page).read_text()
+        assert make_tables.fill(text, page) == text, page
     assert make_tables.INDEX.read_text() == make_tables.make_index()
 
 
-def test_drift_is_seen(tmp_path, monkeypatch, capsys):
-    readme = tmp_path / 'README.md'
-    readme.write_text(make_tables.README.read_text().replace('81.59', '99.99'))
-    monkeypatch.setattr(make_tables, 'README', readme)
+def test_drift_is_seen(tmp_path, monkeypatch):
+    for page in make_tables.PAGES:
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / page).write_text((ROOT / page).read_text().replace('81.59', '99.99'))
+    monkeypatch.setattr(make_tables, 'ROOT', tmp_path)
+    monkeypatch.setattr(make_tables, 'INDEX', tmp_path / 'model-index.yml')
     monkeypatch.setattr(sys, 'argv', ['make_tables.py', '--check'])
-    with pytest.raises(SystemExit, match=r'README\.md out of date: run python tools/dev/make_tables\.py'):
+    with pytest.raises(SystemExit, match=r'README\.md, .* out of date: run python tools/dev/make_tables\.py'):
         make_tables.main()
-    assert '99.99' in readme.read_text()
+    assert '99.99' in (tmp_path / 'README.md').read_text()
     monkeypatch.setattr(sys, 'argv', ['make_tables.py'])
     make_tables.main()
-    assert readme.read_text() == Path(make_tables.ROOT / 'README.md').read_text()
+    for page in make_tables.PAGES:
+        assert (tmp_path / page).read_text() == (ROOT / page).read_text()
 
 
-def test_a_marker_is_missing():
-    with pytest.raises(ValueError, match='one pair of markers'):
-        make_tables.make_readme('# nothing')
+@pytest.mark.parametrize('text', ['# nothing', '<!-- begin zoo -->', '<!-- begin other -->\n<!-- end other -->'])
+def test_markers_are_missing_or_unknown(text):
+    with pytest.raises(ValueError, match='needs a pair of markers'):
+        make_tables.fill(text, 'page.md')
+
+
+def test_every_config_stands_on_the_page_of_configs():
+    page = (ROOT / 'docs/zoo/configs.md').read_text()
+    assert [path.stem for path in list_configs() if f'| `{path.stem}` |' not in page] == []
+
+
+def test_each_row_of_the_zoo_has_its_commands():
+    page = (ROOT / 'docs/howto/evaluate_imagenet.md').read_text()
+    commands = re.findall(
+        r'^cvt-backbone convert (\S+) (\S+\.pth) --to mmpretrain\n'
+        r'cvt-backbone test (\S+) (\S+\.pth) --cfg-options data_root=data/imagenet$',
+        page.replace('\\\n    ', ''),
+        re.MULTILINE,
+    )
+    entries = [entry for entry in read_metafiles() if entry.weights]
+    assert [(source, config_path(config)) for source, _, config, _ in commands] == [
+        (entry.weights[0], str(ROOT / entry.config)) for entry in entries
+    ]
+    assert all(written == read for _, written, _, read in commands)
+    assert len({written for _, written, _, _ in commands}) == len(entries) == 7
 
 
 REPORTED = {

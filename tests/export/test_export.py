@@ -287,7 +287,7 @@ def test_upernet_of_any_size(tmp_path):
 @NEEDS_EXPORT
 @pytest.mark.slow
 def test_features_joined_to_the_heads_of_mmdet(tmp_path):
-    """The example of docs/export.md, as it stands there, gives the detections of the whole model."""
+    """The example of docs/howto/export.md, as it stands there, gives the detections of the whole model."""
     pytest.importorskip('onnxscript')
     from mmdet.apis import inference_detector, init_detector
 
@@ -298,11 +298,11 @@ def test_features_joined_to_the_heads_of_mmdet(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (72, 97, 3), dtype=np.uint8)).save(tmp_path / 'image.jpg')
 
-    text = (ROOT / 'docs/export.md').read_text()
+    text = (ROOT / 'docs/howto/export.md').read_text()
     example = text.split('```python\n')[1].split('```')[0]
     names = {'CONFIG': str(DETECTOR), 'CHECKPOINT': str(checkpoint), 'FEATURES': str(out)}
     scope = {**names, 'IMAGE': str(tmp_path / 'image.jpg')}
-    exec(compile(example, 'docs/export.md', 'exec'), scope)
+    exec(compile(example, 'docs/howto/export.md', 'exec'), scope)
     found = scope['result'].pred_instances
     model = init_detector(str(DETECTOR), str(checkpoint), device='cpu')
     expected = inference_detector(model, str(tmp_path / 'image.jpg')).pred_instances

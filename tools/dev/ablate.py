@@ -36,18 +36,21 @@ from cvt_backbone.training.checks import check_data
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 64  # pixels of the pictures, for the MACs
 METRIC = 'accuracy/top1'
-HEAD = """# Ablations over digits: a sanity check of the options, not the paper's result
+HEAD = """# Ablations over digits
+
+Do the paper's options run, and does any stand out? A sanity check of the options on digits, not the paper's result,
+which is on ImageNet.
+
+![Top-1 accuracy per config, mean and standard deviation over the seeds]({plot})
 
 Measured {date} by `python tools/dev/ablate.py`: top-1 accuracy on the {num_val} held-out pictures of
-`tools/make_digits.py` ({side}x{side} pixels) after {iters} iterations of {batch} pictures from random weights,
-{num_train} pictures being there to train on, for each config of `configs/ablations` with the seeds {seeds}.
-{machine} CPU, torch {torch}, one thread a run, {minutes:.0f} minutes of runs in all.
+`cvt-backbone digits` ({side}x{side} pixels) after {iters} iterations of {batch} pictures from random weights,
+out of {num_train} training pictures, for each config of `configs/ablations` with the seeds {seeds}.
+{machine} CPU, torch {torch}, one thread a run, {minutes:.0f} minutes of runs in all. Parameters and MACs are computed.
 
 The schedule is far too short to converge. One picture is {picture:.2f} % of the held-out ones, and their number alone
 leaves an accuracy of {mean:.0f} % uncertain by {error:.1f} % (one standard error). Differences of that size, or within
-the spread over the seeds, say nothing. The paper's ablations are on ImageNet.
-
-![Top-1 accuracy per config, mean and standard deviation over the seeds]({plot})
+the spread over the seeds, mean nothing.
 
 """
 COLUMNS = ('option', 'config', 'parameters (M)', 'MACs (M)', 'top-1 (%), mean ± standard deviation', 'each seed')
@@ -91,7 +94,7 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '-o', '--out', default=str(ROOT / 'docs/ablations.md'), help='the table; the plot is the .png beside it'
+        '-o', '--out', default=str(ROOT / 'docs/results/ablations.md'), help='the table; the plot is the .png beside it'
     )
     parser.add_argument('--data-root', default='data/digits/classes', help='class folders (default: %(default)s)')
     parser.add_argument('--work-dir', default='work_dirs/ablations', help='runs and results (default: %(default)s)')
@@ -218,7 +221,7 @@ def write_table(out: Path, rows: list[tuple[Job, list[dict]]]) -> None:
     for (job, _), values in zip(rows, accuracies, strict=True):
         total = get_flops.count(load_config(str(job.config), job.options), (SIDE, SIDE))[-1]
         cells.append([
-            describe(job.config), f'`{job.config.name}`', f'{total.parameters / 1e6:.3f}', f'{total.macs / 1e6:.1f}',
+            describe(job.config), f'`{job.config.stem}`', f'{total.parameters / 1e6:.3f}', f'{total.macs / 1e6:.1f}',
             mean_and_spread(values, 2), ', '.join(f'{value:.2f}' for value in values),
         ])  # fmt: skip
     with writing('--out', out) as part:

@@ -1,26 +1,34 @@
-"""Write model-index.yml and the tables of README.md from the metafiles; `--check` only compares."""
+"""Write model-index.yml and the tables of README and site from the metafiles; `--check` only compares."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cvt_backbone.analysis.tables import markdown
+from cvt_backbone.cli.list import start
 from cvt_backbone.configs import shipped
-from cvt_backbone.configs.metafiles import TASKS, metafiles, read_metafile, read_metafiles
+from cvt_backbone.configs.metafiles import Entry, metafiles, read_metafiles
 from cvt_backbone.files import replacing
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / 'README.md'
 INDEX = ROOT / 'model-index.yml'
+PAGES = ('README.md', 'docs/zoo/weights.md', 'docs/zoo/configs.md', 'docs/howto/evaluate_imagenet.md')
 HOSTS = {'huggingface.co': 'Hugging Face', 'passl.bj.bcebos.com': 'PASSL'}
 
 
 def make_index() -> str:
     """The text of model-index.yml."""
     return 'Import:\n' + ''.join(f'  - configs/{path.relative_to(shipped("configs"))}\n' for path in metafiles())
+
+
+def stem(entry: Entry) -> str:
+    """The name by which commands find a config."""
+    return Path(entry.config).stem
 
 
 def zoo_table() -> str:
@@ -38,35 +46,72 @@ def zoo_table() -> str:
                     ' / '.join(f'{value:.2f}' for value in entry.metrics.values()) or 'not reported',
                     f'{meta["Paper Top 1 Accuracy"]}',
                     ', '.join(f'[{HOSTS[link.split("/")[2]]}]({link})' for link in entry.weights),
-                    f'[config]({entry.config})',
+                    f'`{stem(entry)}`',
                 ]
             )
-    head = ['model', 'trained on ImageNet', 'parameters', 'crop', 'PASSL top-1 / top-5', 'paper top-1', 'weights', '']
+    head = ['model', 'ImageNet', 'parameters', 'crop', 'PASSL top-1 / top-5', 'paper top-1', 'weights', 'config']
     return markdown(head, rows)
 
 
-def config_table() -> str:
-    """The configs of each family of detectors and segmentors."""
-    rows = []
-    for entries in map(read_metafile, metafiles()):
-        task, family = entries[0].task, entries[0].family
-        if entries[0].config.startswith(f'configs/{task}/') and task != 'cls':
-            links = [f'[{entry.name}]({entry.config})' for entry in entries]
-            rows.append([TASKS[task], f'`{family}`', '<br>'.join(links)])
-    return markdown(['task', 'family', 'configs'], rows)
+def config_table(*folders: str) -> str:
+    """The configs of some folders below configs/, family by family."""
+    published = {entry.name: entry for entry in read_metafiles() if entry.weights}
+    rows = [
+        [
+            f'`{stem(entry)}`',
+            entry.metadata['Training Data'].replace(', ', ' → '),
+            start(entry, published),
+            ', '.join(entry.windows.replace('-', 'global').split()),
+            entry.schedule,
+            entry.metadata['Batch Size'],
+        ]
+        for entry in read_metafiles()
+        if Path(entry.config).parts[1] in folders
+    ]
+    return markdown(['config', 'data', 'starts from', 'windows', 'schedule', 'batch'], rows, 'lllllr')
 
 
-def make_readme(text: str) -> str:
-    """README.md with its generated tables made anew; they stand between markers.
+def evaluation_commands() -> str:
+    """How each row of the zoo is evaluated on ImageNet."""
+    commands = []
+    for entry in read_metafiles():
+        if entry.weights:
+            file = entry.name.replace('_3rdparty', '') + '.pth'
+            commands.append(
+                f'cvt-backbone convert {entry.weights[0]} \\\n'
+                f'    {file} --to mmpretrain\n'
+                f'cvt-backbone test {stem(entry)} {file} \\\n'
+                f'    --cfg-options data_root=data/imagenet\n'
+            )
+    return f'```bash\n{chr(10).join(commands)}```\n'
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    'zoo': zoo_table,
+    'detection': partial(config_table, 'det'),
+    'segmentation': partial(config_table, 'seg'),
+    'classification': partial(config_table, 'cls'),
+    'digits': partial(config_table, 'demo', 'ablations'),
+    'evaluation': evaluation_commands,
+}
+
+
+def fill(text: str, page: str) -> str:
+    """A page with its generated blocks made anew; they stand between markers.
 
     Raises:
-        ValueError: A marker is missing.
+        ValueError: The page has no pair of markers, or one of an unknown name.
     """
-    for name, table in (('zoo', zoo_table()), ('configs', config_table())):
-        pattern = rf'(<!-- begin {name}[^>]*-->\n).*?(<!-- end {name} -->)'
-        text, count = re.subn(pattern, lambda match, table=table: match[1] + table + match[2], text, flags=re.S)
-        if count != 1:
-            raise ValueError(f'README.md needs one pair of markers "<!-- begin {name} -->" and "<!-- end {name} -->"')
+    names = re.findall(r'<!-- begin (\w+)', text)
+    for name in names or ['NAME']:
+        pattern = rf'(<!-- begin {name}\b[^>]*-->\n).*?(<!-- end {name} -->)'
+        block = BLOCKS.get(name, str)()
+        text, count = re.subn(pattern, lambda match, block=block: match[1] + block + match[2], text, flags=re.S)
+        if count != 1 or name not in BLOCKS:
+            raise ValueError(
+                f'{page} needs a pair of markers "<!-- begin {name} -->" and "<!-- end {name} -->", each once, with a '
+                f'name among {", ".join(BLOCKS)}'
+            )
     return text
 
 
@@ -75,16 +120,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--check', action='store_true', help='change nothing; exit 1 if a file is out of date')
     args = parser.parse_args()
-    stale = []
-    for path, text in ((INDEX, make_index()), (README, make_readme(README.read_text()))):
-        if not path.is_file() or path.read_text() != text:
-            stale.append(path.name)
-            if not args.check:
-                with replacing(path) as part:
-                    part.write_text(text)
+    texts = {ROOT / page: fill((ROOT / page).read_text(), page) for page in PAGES} | {INDEX: make_index()}
+    stale = [path for path, text in texts.items() if not path.is_file() or path.read_text() != text]
+    names = ', '.join(str(path.relative_to(ROOT)) for path in stale)
     if args.check and stale:
-        sys.exit(f'{", ".join(stale)} out of date: run python tools/dev/make_tables.py')
-    print('up to date' if not stale else f'written: {", ".join(stale)}')
+        sys.exit(f'{names} out of date: run python tools/dev/make_tables.py')
+    for path in stale:
+        with replacing(path) as part:
+            part.write_text(texts[path])
+    print(f'written: {names}' if stale else 'up to date')
 
 
 if __name__ == '__main__':

@@ -30,16 +30,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
 METRICS = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
 STARTS = {False: 'random weights', True: 'pretrained on digits'}
-HEAD = """# Digits mask AP with and without classification pretraining
+HEAD = """# The gain of pretraining
 
-Measured {date} by `python tools/dev/pretrain_gain.py CHECKPOINT --epochs {epochs}`: Mask R-CNN of
-[configs/demo](../{config}) on the {images} held-out pictures of `tools/make_digits.py`, {epochs} epoch(s) of
-its schedule on {train} pictures, the same schedule and seeds on both sides; {machine} CPU, torch {torch}. The
-checkpoint is one that `configs/cls/cvt-nano_1xb64_digits.py` wrote, given as `init_cfg` as it is; that classifier saw
-the scans and photographs that the detector trains on, and none of the held-out ones.
+Does a detector profit from a classifier's weights? Mask R-CNN on digits, from random weights and from the digits
+classifier, under one schedule and the same seeds.
 
 ![AP of each seed, mean and standard deviation]({plot})
 
+{table}
+Measured {date} by `python tools/dev/pretrain_gain.py CHECKPOINT --epochs {epochs}`: `{config}` on the
+{images} held-out pictures of `cvt-backbone digits`, {epochs} epoch(s) of its schedule on {train} pictures; {machine}
+CPU, torch {torch}. `CHECKPOINT` is one that `cvt-nano_1xb64_digits` wrote ([the tutorial](../tutorials/pretraining.md)
+makes it), given as `init_cfg` unchanged. That classifier saw the scans and photographs that the detector trains on,
+and none of the held-out ones.
 """
 COLUMNS = (
     'backbone starts from', 'seeds', 'box AP, mean ± std. dev.', 'mask AP, mean ± std. dev.', 'mask AP of each seed'
@@ -50,7 +53,9 @@ def main() -> None:
     """Train what is missing, then write table and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', type=Path, help='of the digits classifier')
-    parser.add_argument('-o', '--out', type=Path, default=ROOT / 'docs/pretrain_gain.md', help='default: %(default)s')
+    parser.add_argument(
+        '-o', '--out', type=Path, default=ROOT / 'docs/results/pretrain_gain.md', help='default: %(default)s'
+    )
     parser.add_argument('--data-root', default='data/digits', help='default: %(default)s')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/pretrain_gain', help='default: %(default)s')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
@@ -116,10 +121,6 @@ def train(args: argparse.Namespace, pretrained: bool, seed: int) -> None:
 def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, int], dict[str, float]]) -> None:
     """Write table and plot, each whole or not at all."""
     images, train_images = (len(list(Path(data_root, 'images', split).iterdir())) for split in ('val', 'train'))
-    text = HEAD.format(
-        date=date.today(), epochs=args.epochs, config=CONFIG, images=images, train=train_images,
-        machine=platform.machine(), torch=torch.__version__, plot=args.out.with_suffix('.png').name,
-    )  # fmt: skip
     figure = plots.make_figure(8, 3.2)
     axes = figure.subplots(1, 2)
     rows = []
@@ -137,8 +138,12 @@ def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, in
         ax.grid(axis='y', alpha=0.3)
         ax.set_ylim(bottom=0)  # when all is drawn: it ends the fitting of the top
     table = markdown(COLUMNS, rows)
+    text = HEAD.format(
+        date=date.today(), epochs=args.epochs, config=Path(CONFIG).stem, images=images, train=train_images,
+        machine=platform.machine(), torch=torch.__version__, plot=args.out.with_suffix('.png').name, table=table,
+    )  # fmt: skip
     with writing('--out', args.out) as part:
-        part.write_text(text + table)
+        part.write_text(text)
     plots.save(figure, args.out.with_suffix('.png'))
     print(table)
     print(f'written: {args.out}')

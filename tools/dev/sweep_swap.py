@@ -49,19 +49,22 @@ LEFT_OUT = (
 )
 OF_OTHER_DATA = ('_tta', 'levir')  # test-time settings without a model; pairs of images
 WORKS, REFUSED, FAILED, ORIGINAL = 'works', 'refused', 'fails', 'original does not run here'
-HEAD = """# swap_backbone over the families of mmdet and mmseg
+HEAD = """# The sweep of swap_backbone
 
+Which families of mmdet and mmseg does `swap_backbone` reach? One config of each folder of configs was swapped, built,
+trained for one step and run on an image.
+
+{totals}
 Measured {date} by `python tools/dev/sweep_swap.py`: {arch}, random weights and images of {side} pixels (or
 the one size a model takes), at most {proposals} proposals, {machine}; {versions}.
 
-One config of each folder of configs (the shortest name, of ResNet-50 where there is one), {total} in all; left out are
-folders without a detector or segmentor of their own ({left_out}).
+From each folder the sweep takes the shortest name, of ResNet-50 if there is one, {total} in all. It leaves out folders
+without a detector or segmentor of their own: {left_out}.
 
 A config works if the swapped model builds, a training loss is finite and reaches every trainable parameter that it
-reaches in the original, and a prediction comes back. It is refused if `swap_backbone` raises `SwapError`. Where the
+reaches in the original, and a prediction comes back. It is refused if `swap_backbone` raises `SwapError`. If the
 unchanged config cannot be built or run on this machine either, it counts neither way.
 
-{totals}
 {families}"""
 
 
@@ -69,7 +72,7 @@ def main() -> None:
     """Try every config in a process of its own and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '-o', '--out', default=str(ROOT / 'docs/swap_sweep.md'), help='the table (default: %(default)s)'
+        '-o', '--out', default=str(ROOT / 'docs/results/swap_sweep.md'), help='the table (default: %(default)s)'
     )
     parser.add_argument('--cache', default='work_dirs/swap_sweep.jsonl', help='results so far (default: %(default)s)')
     parser.add_argument('--only', nargs='+', help='names to try (again)')

@@ -73,7 +73,7 @@ def build(peer: Peer, model: str) -> nn.Module:
 
     Returns:
         A backbone, whose call returns maps, or a model of mmdet or mmseg. Its backbone is deployed and set to be
-        compiled where the peer asks for it.
+        compiled if the peer says so.
 
     Raises:
         ModuleNotFoundError: A package is not installed.

@@ -28,7 +28,7 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """The jobs in the order they are measured in; peers that share model, work, dtype and size are neighbours.
 
     Raises:
-        InputError: There is no CUDA device, or no peer can do what is asked for.
+        InputError: There is no CUDA device, or no peer can do the work.
     """
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('--device: PyTorch finds no CUDA device here; leave --device out to measure on the CPU')
