@@ -62,7 +62,7 @@ setup(
     packages=find_packages(include=['cvt_backbone', 'cvt_backbone.*']),
     package_data={'cvt_backbone': ['py.typed']},
     install_requires=requirements('base'),
-    extras_require={name: requirements(name) for name in ('onedl', 'upstream', 'demo', 'export', 'docs', 'test')},
+    extras_require={name: requirements(name) for name in ('onedl', 'upstream', 'demo', 'export', 'hub', 'docs', 'test')},
     entry_points={'console_scripts': ['cvt-backbone=cvt_backbone.cli:main']},
     cmdclass={'build_py': BuildWithConfigs},
     classifiers=[

@@ -42,6 +42,8 @@ if not _ONLY_PRINTS:
     from . import training as _training  # noqa: F401  (registers hooks, loops and transforms)
     from .archs import ZOO, Arch
     from .backbone import CvT
+    from .checkpoints import use_safe_loading
+    from .classifier import get_model, list_models
     from .configs import config_path, get_config
     from .swap import swap_backbone
     from .training import LayerDecayOptimWrapperConstructor
@@ -55,6 +57,9 @@ __all__ = [
     '__version__',
     'config_path',
     'get_config',
+    'get_model',
+    'list_models',
     'spread_global',
     'swap_backbone',
+    'use_safe_loading',
 ]

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 import torch
 from mmengine import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader
-from torch import nn
+from mmengine.registry import DATASETS, init_default_scope
+from torch import Tensor, nn
 
-from .checkpoints import compare_shapes, locate, shapes_of
+from .backbone import CvT
+from .checkpoints import (
+    Checkpoint,
+    check_checkpoint,
+    compare_shapes,
+    locate,
+    log_notes,
+    read_file,
+    shapes_of,
+    translate,
+)
+from .checkpoints.formats import OPENMMLAB
 from .configs import dicts, drop_pretrained, import_toolbox, kind_of, sources_of
-from .errors import InputError
+from .errors import CheckpointError, InputError
 
 
 def build(cfg: Config) -> nn.Module:
@@ -38,10 +49,10 @@ def build_on_meta(cfg: Config) -> nn.Module:
 
 
 def fetch_pretrained(cfg: Config) -> None:
-    """Download the weights that a config's CvT starts from, before anything is built.
+    """Download the weights that a config's CvT starts from, and see that they are safe, before anything is built.
 
     Raises:
-        InputError: They are not there and cannot be downloaded; the message says what to do.
+        InputError: They are not there, cannot be downloaded or would run code; the message says what to do.
     """
     others = (
         'give other weights by --cfg-options pretrained=FILE_OR_FOLDER_OR_URL, or start from random ones by '
@@ -49,11 +60,9 @@ def fetch_pretrained(cfg: Config) -> None:
     )
     for source in sources_of(cfg):
         try:
-            found = locate(str(source)).exists()
+            check_checkpoint('pretrained', str(source))
         except InputError as error:
-            raise InputError(f'pretrained: {error}; or {others}') from error
-        if not found:
-            raise InputError(f'pretrained: {source} does not exist; {others}')
+            raise InputError(f'{error}; or {others}') from error
 
 
 def build_initialised(cfg: Config) -> nn.Module:
@@ -95,37 +104,101 @@ def build_random(cfg: Config, size: tuple[int, int] | None = None) -> nn.Module:
 
 
 def load_trained(cfg: Config, path: str) -> tuple[nn.Module, dict[str, Any]]:
-    """Load a checkpoint of this config's model; the toolboxes would load half of another's with a warning.
+    """Load a checkpoint into this config's model, all of it; the toolboxes would load half of another's with a warning.
 
     Args:
         cfg: The config.
-        path: The checkpoint.
+        path: A checkpoint of a training of this config, by whom and in whatever state; if the config is a classifier's,
+            also published weights of a CvT in any format. See :func:`~cvt_backbone.checkpoints.locate`.
 
     Returns:
-        The model, on the CPU, and the checkpoint's ``dataset_meta``: names of classes and the like.
+        The model, on the CPU, and the checkpoint's ``dataset_meta``: names of classes and the like. A classifier whose
+        file names no classes has those of the config's data set or, if they do not fit, the numbers of the labels.
 
     Raises:
         InputError: It cannot be read, names no classes, or has other parameters than the model.
     """
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=None)
-    except Exception as error:  # whatever the unpickler of a file that is no checkpoint raises
-        raise InputError(f'checkpoint: {path} cannot be read as a checkpoint ({error})') from error
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    if 'state_dict' not in (checkpoint or {}) or not isinstance(meta, dict) or 'dataset_meta' not in meta:
-        raise InputError(
-            f'checkpoint: {path} lacks state_dict or meta.dataset_meta, the names of the classes; give a checkpoint '
-            f'that `cvt-backbone train` wrote'
-        )
+        contents = read_file(locate(path))
+    except CheckpointError as error:
+        raise InputError(f'checkpoint: {error}') from error
     model = build(cfg)
-    difference = compare_shapes(shapes_of(model.state_dict()), shapes_of(checkpoint['state_dict']))
+    state = fit(model, contents, path)
+    meta = _dataset_meta(cfg, contents[0], path)
+    model.load_state_dict(state, strict=False)  # BatchNorm's counters may be missing
+    return model, meta
+
+
+def fit(model: nn.Module, contents: tuple[Any, str, dict | None], path: str) -> Mapping[str, Tensor]:
+    """Find a model's weights in a file, all of them and nothing else.
+
+    Args:
+        model: A model of a toolbox.
+        contents: What :func:`~cvt_backbone.checkpoints.read_file` returned.
+        path: The file.
+
+    Returns:
+        The file's ``state_dict``, which with an EMAHook is the moving average, as mmengine has it; or, for a classifier
+        with CvT, published weights by the names of the model.
+
+    Raises:
+        InputError: The file has other parameters than the model.
+    """
+    own, state, backbone = shapes_of(model.state_dict()), state_of(contents[0]), getattr(model, 'backbone', None)
+    difference = compare_shapes(own, shapes_of(state))
+    is_published = contents[1] == 'paddle' or not is_whole_model(state)
+    if difference and is_published and isinstance(backbone, CvT):
+        try:
+            checkpoint = translate(contents, path, backbone.arch, own=shapes_of(backbone.state_dict()))
+        except CheckpointError as error:
+            raise InputError(f'checkpoint: {error}') from error
+        state = name_for_model(checkpoint)
+        log_notes(backbone, checkpoint, path)
+        difference = compare_shapes(own, shapes_of(state))
     if difference:
         raise InputError(
             f'checkpoint: {path} is not of the model of this config: {difference.summary()}. Give the config that it '
             f'was trained with'
         )
-    model.load_state_dict(checkpoint['state_dict'], strict=False)  # BatchNorm's counters may be missing
-    return model, meta['dataset_meta'] or {}
+    return state
+
+
+def state_of(content: Any) -> Mapping[str, Any]:
+    """The weights in what a file of mmengine holds, without the prefix of DataParallel; empty if it holds none."""
+    state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
+    if not isinstance(state, Mapping):
+        return {}
+    return {str(name).removeprefix('module.'): value for name, value in state.items()}
+
+
+def is_whole_model(state: Mapping[str, Any]) -> bool:
+    """Whether weights are a toolbox's, with heads beside a backbone, and not a CvT's alone."""
+    return any(name.startswith('backbone.') for name in state)
+
+
+def name_for_model(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """A CvT's weights by the names of a toolbox's model."""
+    return {OPENMMLAB.from_official(name): tensor for name, tensor in checkpoint.state.items()}
+
+
+def _dataset_meta(cfg: Config, content: Any, path: str) -> dict[str, Any]:
+    meta = content.get('meta')
+    meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    meta = dict(meta) if isinstance(meta, Mapping) else {}
+    num_classes = cfg.model.get('head', {}).get('num_classes')
+    if cfg.default_scope != 'mmpretrain' or meta.get('classes') or num_classes is None:
+        if not meta:
+            raise InputError(
+                f'checkpoint: {path} lacks meta.dataset_meta, the names of the classes; give a checkpoint that '
+                f'`cvt-backbone train` wrote'
+            )
+        return meta
+    kind = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('type')
+    with DATASETS.switch_scope_and_registry('mmpretrain') as registry:
+        kind = registry.get(kind) if isinstance(kind, str) else kind
+    known = getattr(kind, 'METAINFO', {}).get('classes') or ()
+    numbers = tuple(map(str, range(num_classes)))
+    return {**meta, 'classes': tuple(known) if len(known) == num_classes else numbers}
 
 
 def _build(cfg: Config, settings: Any) -> nn.Module:

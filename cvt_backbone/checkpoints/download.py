@@ -27,11 +27,6 @@ class _BrokenError(ConnectionError):
     """An answer ended early."""
 
 
-def locate(source: str | Path) -> Path:
-    """The file or folder that a source of weights names; an address is downloaded first, see :func:`fetch`."""
-    return fetch(str(source)) if '://' in str(source) else Path(source)
-
-
 def fetch(url: str) -> Path:
     """Download a checkpoint into torch's cache, once.
 

@@ -27,7 +27,7 @@ _KEYS = {
 }
 
 
-def arch_of_config(config: dict[str, Any], path: Path) -> Arch:
+def arch_of_config(config: dict[str, Any], path: str | Path) -> Arch:
     """The architecture that a ``config.json`` describes.
 
     Raises:

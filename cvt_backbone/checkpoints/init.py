@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
@@ -11,7 +12,7 @@ from torch import nn
 
 from ..errors import CheckpointError
 from .published import note_small_windows
-from .read import read
+from .read import Checkpoint, read
 from .shapes import shapes_of
 
 HUGGINGFACE_NOTE = (
@@ -27,8 +28,6 @@ def is_pretrained(init_cfg: dict[str, Any]) -> bool:
 
 def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:
     """Load a checkpoint of any format into a CvT.
-
-    Windows smaller than what a published checkpoint was trained with are a warning in the log.
 
     Args:
         model: A CvT.
@@ -59,6 +58,17 @@ def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:
         logger='current',
         level=logging.INFO,
     )
+    log_notes(model, checkpoint, path)
+
+
+def log_notes(model: nn.Module, checkpoint: Checkpoint, path: str | Path) -> None:
+    """Log what is to be known of weights in a CvT: windows too small for them, another activation.
+
+    Args:
+        model: The CvT.
+        checkpoint: Its weights.
+        path: Where they come from.
+    """
     if note := note_small_windows(model, path):
         print_log(note, logger='current', level=logging.WARNING)
     if checkpoint.format == 'huggingface':

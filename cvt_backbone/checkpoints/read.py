@@ -15,8 +15,8 @@ from tqdm import tqdm
 from ..archs import ZOO, Arch, get_arch
 from ..errors import CheckpointError
 from . import formats
-from .download import locate
 from .huggingface import arch_of_config
+from .locate import locate
 from .readers import name_head, read_file
 from .shapes import Shapes, compare_shapes, expected_shapes, first_ten, infer_arch, nearest_arch, shapes_of
 
@@ -84,8 +84,8 @@ def read(
     """Read a CvT checkpoint, whatever its format, which is found by content and not by name.
 
     Args:
-        path: A file of Microsoft, Hugging Face, PASSL, PaddleClas, PaddleViT, timm or OpenMMLab; a Hugging Face folder;
-            or the http(s) address of a file, which is downloaded into torch's cache.
+        path: A file of Microsoft, Hugging Face, PASSL, PaddleClas, PaddleViT, timm or OpenMMLab; a Hugging Face
+            folder; or an address, see :func:`~cvt_backbone.checkpoints.locate`.
         arch: A name of the zoo or an arch dict. None: what a ``config.json`` says, else the architecture of the zoo
             whose tensors these are, with position embeddings in the stages for which the file has them.
         prefix: Only the tensors below this prefix are read, as in mmengine's ``Pretrained``.
@@ -107,7 +107,20 @@ def read(
         pickles, a damaged byte that sets the order of the values.
     """
     path = locate(path)
-    content, container, config = read_file(path)
+    return translate(read_file(path), path, arch, prefix=prefix, own=own, strict_finite=strict_finite)
+
+
+def translate(
+    contents: tuple[Any, str, dict | None],
+    path: str | Path,
+    arch: str | Mapping | Arch | None = None,
+    *,
+    prefix: str = '',
+    own: Shapes | None = None,
+    strict_finite: bool = False,
+) -> Checkpoint:
+    """Translate what :func:`~cvt_backbone.checkpoints.readers.read_file` returned; the rest is as in :func:`read`."""
+    content, container, config = contents
     tensors, averaged = _unwrap(content, path)
     tensors = _strip(tensors, prefix, path)
     name, state, strays, dropped = _translate(tensors, container)
@@ -120,7 +133,7 @@ def read(
     return Checkpoint(state, name, arch, dropped, averaged)
 
 
-def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], bool]:
+def _unwrap(content: Any, path: str | Path) -> tuple[dict[str, Tensor], bool]:
     """The innermost dict of tensors, and whether mmengine's EMA wrote it."""
     averaged = False
     while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
@@ -134,7 +147,7 @@ def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], bool]:
     return dict(content), averaged
 
 
-def _strip(tensors: dict[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:
+def _strip(tensors: dict[str, Tensor], prefix: str, path: str | Path) -> dict[str, Tensor]:
     if prefix:
         prefix = prefix.rstrip('.') + '.'
         tensors = {key[len(prefix) :]: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
@@ -192,7 +205,7 @@ def _expected(arch: Arch, shapes: Shapes, own: Shapes) -> Shapes:
     return expected
 
 
-def _check_names(path: Path, shapes: Shapes, strays: list[str], expected: Shapes) -> None:
+def _check_names(path: str | Path, shapes: Shapes, strays: list[str], expected: Shapes) -> None:
     counters = {f'{key[: -len("running_mean")]}num_batches_tracked' for key in expected if key.endswith('running_mean')}
     found = compare_shapes({**expected, **dict.fromkeys(counters, ())}, shapes)
     difference = replace(found, stray=(*strays, *found.stray))
@@ -209,7 +222,7 @@ def _check_names(path: Path, shapes: Shapes, strays: list[str], expected: Shapes
     raise CheckpointError('\n'.join(lines))
 
 
-def _check_values(path: Path, state: dict[str, Tensor], strict_finite: bool) -> None:
+def _check_values(path: str | Path, state: dict[str, Tensor], strict_finite: bool) -> None:
     """Real numbers, each with memory of its own; finite. Makes tensors contiguous and frees them of larger storages."""
     infinite = []
     for key, tensor in tqdm(state.items(), desc='checking', delay=2, leave=False):

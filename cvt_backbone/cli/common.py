@@ -9,16 +9,23 @@ import sys
 import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NoReturn
 
 from mmengine.config import DictAction
 
+from .. import _ONLY_PRINTS
 from ..errors import InputError
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a command's main function; an :class:`InputError` becomes one line on stderr and exit status 2."""
+    """Call a command's main function; an :class:`InputError` becomes one line on stderr and exit status 2.
+
+    Whatever the command opens as a checkpoint, mmengine and the toolboxes open by this package's reader.
+    """
+    if not _ONLY_PRINTS:
+        from ..checkpoints import use_safe_loading
+
+        use_safe_loading()
     try:
         main()
     except InputError as error:
@@ -119,13 +126,3 @@ def check_installed(extra: str, **packages: str) -> None:
     for module, package in packages.items():
         if find_spec(module) is None:
             raise InputError(f'{package} is not installed: pip install -e ".[{extra}]"')
-
-
-def check_checkpoint(path: str) -> None:
-    """See that a checkpoint is there; an address is left to what downloads it.
-
-    Raises:
-        InputError: There is no such file.
-    """
-    if '://' not in path and not Path(path).is_file():
-        raise InputError(f'checkpoint: {path} does not exist')

@@ -32,6 +32,7 @@ def main() -> None:
     from ..data.digits import make_digits
     from ..models import fetch_pretrained
     from ..training.checks import check_data, digits_folder
+    from ..training.start import settle_start
 
     cfg = load_config(args.config, args.cfg_options)
     folder = digits_folder(Path(cfg.get('data_root', '')))
@@ -39,6 +40,7 @@ def main() -> None:
         print(f'{folder} is missing: making it first, as `cvt-backbone digits {folder}` does')
         make_digits(folder, **DIGITS)
     check_data(cfg, 'train', 'val')
+    settle_start(cfg)
     settle_work_dir(cfg, args.work_dir, args.config)
     fetch_pretrained(cfg)
     runner = Runner.from_cfg(cfg)

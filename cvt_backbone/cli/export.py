@@ -15,11 +15,11 @@ from pathlib import Path
 from ..configs import load_config
 from ..errors import InputError
 from ..files import check_writable
-from .common import add_config, check_checkpoint, make_parser
+from .common import add_config, make_parser
 
 
 def check_out(path: Path) -> None:
-    """See that the file can be written, before the model is built.
+    """See that the file can be written, before the work starts.
 
     Raises:
         InputError: It cannot.
@@ -37,7 +37,11 @@ def main() -> None:
         after='demo',
     )
     add_config(parser)
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint of a training (default: the initial weights)')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint of a training, or published weights of a classifier (default: the initial weights)',
+    )
     parser.add_argument('--format', required=True, help='onnx, torch-export or torchscript')
     parser.add_argument('-o', '--out', metavar='FILE', type=Path, required=True, help='file to write')
     parser.add_argument(
@@ -55,13 +59,12 @@ def main() -> None:
     check_format(args.format, args.size)
     cfg = load_config(args.config, args.cfg_options)
     part = choose_part(cfg, args.part)
-    check_out(args.out)
     torch.manual_seed(0)
     if args.checkpoint is None:
         model, meta = build_initialised(cfg), dict(cfg.get('metainfo') or {})
     else:
-        check_checkpoint(args.checkpoint)
         model, meta = load_trained(cfg, args.checkpoint)
+    check_out(args.out)
     exported = make_exported(cfg, model, part, meta, args.deploy)
     deviation = write(exported, args.format, args.out, args.size)
     weights = 'weights of the checkpoint' if args.checkpoint else 'initial weights, as no checkpoint was given'

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..configs import load_config
 from ..errors import InputError
 from ..files import check_writable
-from .common import add_config, check_checkpoint, make_parser
+from .common import add_config, make_parser
 
 
 def main() -> None:
@@ -28,7 +28,8 @@ def main() -> None:
     add_config(parser)
     parser.add_argument(
         'checkpoint',
-        help='checkpoint that a training of this config wrote; for segmentors and classifiers also an exported .onnx',
+        help='checkpoint that a training of this config wrote; for classifiers also published weights, for segmentors '
+        'and classifiers also an exported .onnx',
     )
     parser.add_argument('images', type=Path, help='image, or folder of images')
     parser.add_argument('-o', '--out', metavar='FOLDER', type=Path, required=True, help='folder for the results')
@@ -46,14 +47,14 @@ def main() -> None:
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     cfg = load_config(args.config, args.cfg_options)
     images = find_images(args.images)
-    check_checkpoint(args.checkpoint)
-    check_writable('--out', args.out)
     if args.checkpoint.endswith('.onnx'):
-        weights = check_onnx(cfg, args.checkpoint, device)
+        if not Path(args.checkpoint).is_file():
+            raise InputError(f'checkpoint: {args.checkpoint} does not exist')
+        trained = check_onnx(cfg, args.checkpoint, device)
     else:
-        weights = args.checkpoint
-        load_trained(cfg, weights)  # the toolboxes would load half of another model with a warning
-    predict = make_predictor(cfg, weights, device, args.score_thr)
+        trained = load_trained(cfg, args.checkpoint)
+    check_writable('--out', args.out)
+    predict = make_predictor(cfg, trained, device, args.score_thr)
     failed = []
     for name, path in tqdm(images.items(), desc='images'):
         try:

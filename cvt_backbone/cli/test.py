@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from ..configs import load_config, settle_work_dir
 from ..errors import InputError
-from .common import add_config, add_run, check_checkpoint, make_parser, parse_args
+from .common import add_config, add_run, make_parser, parse_args
 
 
 def draw_into(cfg: Config, folder: str) -> None:
@@ -48,7 +48,9 @@ def main() -> None:
     parser = make_parser(__doc__, 'mask-rcnn_cvt-nano_fpn_digits work_dirs/demo/epoch_5.pth', after='demo')
     add_config(parser)
     add_run(parser)
-    parser.add_argument('checkpoint', help='checkpoint that a training of this config wrote')
+    parser.add_argument(
+        'checkpoint', help='checkpoint that a training of this config wrote, or published weights of a classifier'
+    )
     parser.add_argument('--out', metavar='FILE', help='write the raw predictions to this pickle file (.pkl)')
     parser.add_argument(
         '--show-dir', metavar='FOLDER', help='draw the predictions there; mmdet: below WORK_DIR/TIMESTAMP'
@@ -60,28 +62,29 @@ def main() -> None:
     from mmengine.hooks import LoggerHook
     from mmengine.runner import Runner
 
-    from ..training.checks import SameModel, check_classes, check_data
+    from ..checkpoints import check_checkpoint
+    from ..training.checks import check_classes, check_data
     from ..training.launch import leave, set_launcher
+    from ..training.weights import WholeWeights
 
     cfg = load_config(args.config, args.cfg_options)
     if args.real:
         score_by_real(cfg, args.real)
     check_data(cfg, 'test')
     check_classes(cfg, 'test')
-    check_checkpoint(args.checkpoint)
+    checkpoint = check_checkpoint('checkpoint', args.checkpoint)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
     settle_work_dir(cfg, args.work_dir, args.config)
     set_launcher(cfg, args.launcher)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = checkpoint
     if args.show_dir:
         draw_into(cfg, args.show_dir)
     runner = Runner.from_cfg(cfg)
     if not is_main_process():
         # Every process's LoggerHook writes to the same JSON file; the results would mix.
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, LoggerHook)]
-    advice = 'convert published weights first: cvt-backbone convert SRC DST --to mmpretrain'
-    runner.register_hook(SameModel(f'checkpoint: {args.checkpoint}', advice))
+    runner.register_hook(WholeWeights(checkpoint))
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     runner.test()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from pathlib import Path
 
 from mmengine.registry import RUNNERS
 
@@ -39,11 +38,13 @@ def main() -> None:
     from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
     from ..training.robust import add_robust, dropped_hooks
-    from ..training.start import skip_init_cfg, starts_from_init_cfg
+    from ..training.start import check_last, settle_start, skip_init_cfg, starts_from_init_cfg
+    from ..training.weights import TranslatedWeights
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
     check_classes(cfg, 'train', 'val')
+    settle_start(cfg, args.resume)
     settle_work_dir(cfg, args.work_dir, args.config)
     set_launcher(cfg, args.launcher)
     if args.amp:
@@ -66,22 +67,18 @@ def main() -> None:
             f'custom_hooks: the list of this config leaves out {" and ".join(dropped)}; add them, or give --robust',
             stacklevel=1,
         )
-    if args.resume:
-        if args.resume != 'auto' and '://' not in args.resume and not Path(args.resume).exists():
-            raise InputError(
-                f'--resume: {args.resume} does not exist; without a name it takes the last one in the work dir'
-            )
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_last(cfg)
     initialise = starts_from_init_cfg(cfg)
     if initialise:
         fetch_pretrained(cfg)
     runner = RUNNERS.build(cfg)
     if not initialise:
         skip_init_cfg(runner.model)
-    if args.resume:
-        advice = 'to start from its weights instead of resuming, give them as init_cfg of the backbone'
+    if cfg.get('resume'):
+        advice = 'to start from its weights instead of resuming, give them as load_from'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))
+    elif cfg.get('load_from'):
+        runner.register_hook(TranslatedWeights(cfg.load_from))
     warn_of_lr(runner, cfg)
     try:
         runner.train()

@@ -9,19 +9,23 @@ import mmcv
 import numpy as np
 from mmengine import VISUALIZERS
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from torch import nn
 
 from ..export.onnx_runtime import OnnxModel, join_classifier, join_segmentor
 
 # An image (H, W, 3) in BGR -> its result and its picture in RGB.
 Predictor = Callable[[np.ndarray], tuple[Any, np.ndarray]]
+Trained = tuple[nn.Module, dict[str, Any]]
 
 
-def make_predictor(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
-    """Load a model by the interface of its toolbox.
+def make_predictor(cfg: Config, trained: Trained | OnnxModel, device: str, threshold: float) -> Predictor:
+    """Put a model behind the interface of its toolbox.
 
     Args:
         cfg: The config.
-        weights: The checkpoint, or the ONNX file of a segmentor or a classifier; checked.
+        trained: The model and its ``dataset_meta``, see :func:`~cvt_backbone.models.load_trained`; or the ONNX file of
+            a segmentor or a classifier.
         device: Where the model runs, for example ``cuda:0``.
         threshold: Score from which a detection is painted.
 
@@ -29,7 +33,7 @@ def make_predictor(cfg: Config, weights: str | OnnxModel, device: str, threshold
         A function that predicts on an image and paints it.
     """
     make = {'mmdet': _detector, 'mmseg': _segmentor, 'mmpretrain': _classifier}[cfg.default_scope]
-    return make(cfg, weights, device, threshold)
+    return make(cfg, trained, device, threshold)
 
 
 def _visualizer(cfg: Config, dataset_meta: dict) -> Any:
@@ -43,10 +47,22 @@ def _paint(visualizer: Any, image: np.ndarray, sample: Any, **options: Any) -> n
     return visualizer.get_image()
 
 
-def _detector(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
-    from mmdet.apis import inference_detector, init_detector
+def _ready(cfg: Config, trained: Trained, device: str) -> nn.Module:
+    """The model as the toolboxes' functions for inference want it."""
+    model = revert_sync_batchnorm(trained[0]).to(device).eval()
+    model.cfg, model.dataset_meta = cfg, trained[1]
+    return model
 
-    model = init_detector(cfg, weights, device=device)
+
+def _detector(cfg: Config, trained: Trained, device: str, threshold: float) -> Predictor:
+    from mmdet.apis import inference_detector
+    from mmdet.registry import DATASETS
+
+    model = _ready(cfg, trained, device)
+    dataset = DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True})
+    model.dataset_meta.setdefault('palette', 'random')
+    if palette := dataset.metainfo.get('palette'):
+        model.dataset_meta['palette'] = palette
     visualizer = _visualizer(cfg, model.dataset_meta)
 
     def predict(image: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -83,13 +99,14 @@ def _run_lengths(mask: np.ndarray) -> dict:
     return {'size': list(rle['size']), 'counts': rle['counts'].decode()}
 
 
-def _segmentor(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
+def _segmentor(cfg: Config, trained: Trained | OnnxModel, device: str, threshold: float) -> Predictor:
     from mmseg.apis import inference_model, init_model
 
-    onnx = isinstance(weights, OnnxModel)
-    model = init_model(cfg, None if onnx else weights, device=device)
-    if onnx:
-        join_segmentor(model, weights)
+    if isinstance(trained, OnnxModel):
+        model = init_model(cfg, None, device=device)
+        join_segmentor(model, trained)
+    else:
+        model = _ready(cfg, trained, device)
     visualizer = _visualizer(cfg, model.dataset_meta)
 
     def predict(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,15 +118,19 @@ def _segmentor(cfg: Config, weights: str | OnnxModel, device: str, threshold: fl
     return predict
 
 
-def _classifier(cfg: Config, weights: str | OnnxModel, device: str, threshold: float) -> Predictor:
+def _classifier(cfg: Config, trained: Trained | OnnxModel, device: str, threshold: float) -> Predictor:
     from mmpretrain.apis import ImageClassificationInferencer
 
-    if isinstance(weights, OnnxModel):
-        classes = weights.metadata['classes']
+    if isinstance(trained, OnnxModel):
+        classes = trained.metadata['classes']
         inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=device, classes=classes)
-        join_classifier(inferencer.model, weights)
+        join_classifier(inferencer.model, trained)
     else:
-        inferencer = ImageClassificationInferencer(cfg, pretrained=weights, device=device)
+        model = _ready(cfg, trained, device)
+        model._config = cfg
+        inferencer = ImageClassificationInferencer(
+            model, pretrained=False, device=device, classes=model.dataset_meta['classes']
+        )
     visualizer = _visualizer(cfg, {'classes': inferencer.classes})
 
     def predict(image: np.ndarray) -> tuple[dict, np.ndarray]:

@@ -139,17 +139,18 @@ class SameModel(Hook):
         self.path, self.advice = path, advice
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compare names and shapes.
+        """Compare names and shapes, and look for the state of a training.
 
         Raises:
-            InputError: They differ.
+            InputError: They differ, or it is not there.
         """
         own = _plain_names(runner.model.state_dict())
-        if not own:  # FSDP gathers the whole state on the first process alone.
-            return
         difference = compare_shapes(own, _plain_names(checkpoint.get('state_dict', checkpoint)))
-        if difference:
+        if own and difference:  # FSDP gathers the whole state on the first process alone
             raise InputError(f'{self.path} is of another model than the config: {difference.summary()}; {self.advice}')
+        meta = checkpoint.get('meta')
+        if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
+            raise InputError(f'{self.path} holds weights without the state of a training; {self.advice}')
 
 
 def _plain_names(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:

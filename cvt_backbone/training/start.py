@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
-from ..configs import drop_pretrained, without_pretrained
+from ..checkpoints import check_checkpoint
+from ..configs import dicts, drop_pretrained, is_pretrained, without_pretrained
+
+
+def settle_start(cfg: Config, resume: str | None = None) -> None:
+    """Settle ``cfg.resume`` and ``cfg.load_from``, and see that the files a training opens are there and safe.
+
+    Args:
+        cfg: The config; an address in ``load_from`` becomes a file of this machine. Addresses in ``init_cfg`` wait.
+        resume: What ``--resume`` gave: a checkpoint, or ``auto`` for the last one of the work dir.
+
+    Raises:
+        InputError: A file is not there, is damaged, or would run code.
+    """
+    if resume:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+    source = cfg.get('load_from')
+    if source and not _is_of_deepspeed(cfg, source):
+        cfg.load_from = check_checkpoint('--resume' if cfg.get('resume') else 'load_from', source)
+    for part in dicts(cfg.model):
+        for path in (part.get('checkpoint') if is_pretrained(part) else None, part.get('pretrained')):
+            if isinstance(path, str) and '://' not in path:
+                check_checkpoint('init_cfg', path)
+
+
+def check_last(cfg: Config) -> None:
+    """See that the checkpoint with which a run resumes by itself can be read safely.
+
+    Args:
+        cfg: The config with its ``work_dir``.
+
+    Raises:
+        InputError: It is not there, is damaged, or would run code.
+    """
+    if not cfg.get('resume') or cfg.get('load_from') or not Path(cfg.work_dir, 'last_checkpoint').is_file():
+        return
+    last = find_latest_checkpoint(cfg.work_dir)
+    if last and not _is_of_deepspeed(cfg, last):
+        check_checkpoint('--resume', last)
+
+
+def _is_of_deepspeed(cfg: Config, path: str) -> bool:
+    """DeepSpeed saves folders of its own, and reads them itself."""
+    return 'DeepSpeed' in str(cfg.get('strategy', {}).get('type')) and Path(path).is_dir()
 
 
 def starts_from_init_cfg(cfg: Config) -> bool:

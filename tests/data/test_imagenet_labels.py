@@ -64,7 +64,7 @@ def scores_by_hand(classifier, paths, side, short):
 @pytest.mark.slow
 @pytest.mark.parametrize(('config', 'side', 'short'), [(AT_224, 224, 256), (AT_384, 384, 384)], ids=['224', '384'])
 def test_converted_weights_are_evaluated_at_the_crop_of_their_row(config, side, short, tmp_path):
-    """Scores as computed by hand from the published file; an unconverted file is refused."""
+    """Scores as computed by hand from the published file, converted or not."""
     torch.manual_seed(0)
     classifier = Classifier('cvt-13', 1000).eval()
     source = write_torch(tmp_path / 'published.pth', classifier.official())
@@ -90,9 +90,8 @@ def test_converted_weights_are_evaluated_at_the_crop_of_their_row(config, side, 
     assert re.search(r'accuracy/top1: 66\.6', result.stdout)
 
     result = tool('test.py', config, source, *options, quiet)
-    assert result.returncode == 2
-    assert 'is of another model than the config' in result.stderr
-    assert 'cvt-backbone convert SRC DST --to mmpretrain' in result.stderr
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert re.search(r'accuracy/top1: 66\.6', result.stdout), 'published weights need no conversion'
 
 
 def test_v2_folders_are_numbers(tmp_path, monkeypatch, capsys):

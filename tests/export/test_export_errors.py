@@ -58,9 +58,9 @@ def test_bad_files(classifier, tmp_path, monkeypatch, capfd):
     assert call(monkeypatch, export, tmp_path / 'no.py', checkpoint, *JIT, '-o', tmp_path / 'x') == 2
     assert 'error: config:' in one_error(capfd)
     assert call(monkeypatch, export, config, tmp_path / 'no.pth', *JIT, '-o', tmp_path / 'x') == 2
-    assert 'no.pth does not exist' in one_error(capfd)
+    assert 'no.pth cannot be read: No such file' in one_error(capfd)
     assert call(monkeypatch, export, config, tmp_path / 'file', *JIT, '-o', tmp_path / 'x') == 2
-    assert 'cannot be read as a checkpoint' in one_error(capfd)
+    assert 'is no checkpoint' in one_error(capfd)
     assert call(monkeypatch, export, SEGMENTOR, checkpoint, *JIT, '-o', tmp_path / 'x') == 2
     assert 'is not of the model of this config' in one_error(capfd)
     assert call(monkeypatch, export, config, checkpoint, *JIT, '-o', tmp_path) == 2

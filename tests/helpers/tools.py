@@ -18,6 +18,12 @@ def tool(name, *args, cwd=ROOT):
     )
 
 
+def python(code, cwd=ROOT):
+    """Run code in a process of its own, which imports this copy of the package."""
+    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    return subprocess.run([sys.executable, '-c', code], cwd=cwd, env=env, capture_output=True, text=True)
+
+
 def call(monkeypatch, command, *args):
     """Run a module of cvt_backbone.cli inside this process; returns its exit status."""
     monkeypatch.setattr(sys, 'argv', [command.__name__, *map(str, args)])

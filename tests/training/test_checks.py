@@ -169,7 +169,9 @@ def test_checkpoint_of_another_model():
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     state = {f'module.{name}': tensor for name, tensor in model.state_dict().items() if not name.endswith('_tracked')}
     hook, where = checks.SameModel('--resume: a.pth', 'do something else'), SimpleNamespace(model=model)
-    hook.after_load_checkpoint(where, {'state_dict': state})
+    hook.after_load_checkpoint(where, {'state_dict': state, 'meta': {'epoch': 1, 'iter': 5}})
+    with pytest.raises(InputError, match='holds weights without the state of a training; do something else'):
+        hook.after_load_checkpoint(where, {'state_dict': state, 'meta': {}})
     for changed, message in (
         (
             {**state, 'module.0.weight': torch.zeros(3, 4)},

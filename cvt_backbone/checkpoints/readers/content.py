@@ -14,12 +14,14 @@ from .safetensors_files import read_safetensors
 FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 
-def read_file(path: Path) -> tuple[Any, str, dict | None]:
+def read_file(path: Path, map_location: Any = 'cpu', mmap: bool = True) -> tuple[Any, str, dict | None]:
     """Read a file, or a folder as Hugging Face writes it.
 
     Args:
         path: A ``.pth`` or ``.bin`` of torch, a ``.safetensors``, a ``.pdparams``, under any name; or a folder with
             ``model.safetensors`` or ``pytorch_model.bin``, and perhaps ``config.json``.
+        map_location: As in ``torch.load``; for files of torch only.
+        mmap: Leave torch's tensors on the disk until they are used; they then need the file as it is.
 
     Returns:
         What the file holds (a dict, perhaps nested); its container: ``torch``, ``safetensors`` or ``paddle``; and the
@@ -29,30 +31,43 @@ def read_file(path: Path) -> tuple[Any, str, dict | None]:
         CheckpointError: There is no such file, it is damaged, or it is none of these.
     """
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, map_location, mmap)
+    container = container_of(path)
+    if container == 'paddle':
+        return read_pickle(path), container, None
+    if container == 'safetensors':
+        return read_safetensors(path), container, _read_config(path.with_name('config.json'))
+    return torch_files.read_torch(path, container == 'torch', map_location, mmap), 'torch', None
+
+
+def container_of(path: Path) -> str:
+    """What kind of file it is by its first bytes: ``torch``, ``legacy torch``, ``safetensors`` or ``paddle``.
+
+    Raises:
+        CheckpointError: It cannot be read, or is none of these.
+    """
     try:
         with path.open('rb') as file:
             start = file.read(64)
-        size = path.stat().st_size
     except OSError as error:
         raise CheckpointError(f'{path} cannot be read: {error.strerror}') from error
-    if size == 0:
+    if not start:
         raise CheckpointError(f'{path} is empty')
     if start.startswith(torch_files.ZIP):
-        return torch_files.read_torch(path, is_zip=True), 'torch', None
+        return 'torch'
     if start.startswith(torch_files.LEGACY):
-        return torch_files.read_torch(path, is_zip=False), 'torch', None
+        return 'legacy torch'
     if start.startswith(b'\x80'):
-        return read_pickle(path), 'paddle', None
+        return 'paddle'
     if start[8:9] == b'{':
-        return read_safetensors(path), 'safetensors', _read_config(path.with_name('config.json'))
+        return 'safetensors'
     raise CheckpointError(f'{path} is no checkpoint: neither a torch file, nor safetensors, nor a pickle of Paddle')
 
 
-def _read_folder(path: Path) -> tuple[Any, str, dict | None]:
+def _read_folder(path: Path, map_location: Any, mmap: bool) -> tuple[Any, str, dict | None]:
     for name in FOLDER_FILES:
         if (path / name).is_file():
-            content, container, _ = read_file(path / name)
+            content, container, _ = read_file(path / name, map_location, mmap)
             return content, container, _read_config(path / 'config.json')
     raise CheckpointError(f'{path} is a folder without weights: it has none of {", ".join(FOLDER_FILES)}')
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
-import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,82 +12,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...errors import CheckpointError
+from .numpy_values import NUMPY, Array
+from .unpickler import explain, make_unpickler
 
 NAME_TABLE = 'StructuredToParameterName@@'  # Paddle's own parameter names; no weights
-_DTYPE = re.compile(r'[<>=|]?([biuf][1248])')
-
-
-class _Dtype:
-    """Stands for numpy.dtype while unpickling: keeps its name, takes its byte order."""
-
-    def __init__(self, name: Any, *_: Any) -> None:
-        match = _DTYPE.fullmatch(name) if isinstance(name, str) else None
-        if match is None:
-            raise pickle.UnpicklingError(f'an array of dtype {name!r}; only plain numbers are allowed')
-        self.code, self.order = match[1], '<'
-
-    def __setstate__(self, state: tuple) -> None:
-        if state[1] in ('<', '>'):
-            self.order = state[1]
-
-    def build(self) -> np.dtype:
-        return np.dtype(self.order + self.code)
-
-
-class _Array:
-    """Stands for numpy.ndarray while unpickling; becomes an array once shape, dtype and bytes are seen to agree."""
-
-    value: np.ndarray
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, fortran, data = state
-        self.value = _make_array(data, dtype, shape, 'F' if fortran else 'C')
-
-
-def _make_array(data: Any, dtype: Any, shape: Any, order: Any = 'C') -> np.ndarray:
-    if not isinstance(dtype, _Dtype) or not isinstance(data, (bytes, bytearray)):
-        raise pickle.UnpicklingError('an array that is not made of plain numbers')
-    array = np.frombuffer(data, dtype.build())  # no copy: the whole file is in memory already
-    return array.reshape(shape, order='F' if order == 'F' else 'C')
-
-
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    array = _Array()
-    array.value = _make_array(data, dtype, shape, order)
-    return array
-
-
-def _encode(text: Any, encoding: Any) -> bytes:
-    """How protocol 2 writes bytes."""
-    if encoding != 'latin1' or not isinstance(text, str):
-        raise pickle.UnpicklingError('bytes in an unknown encoding')
-    return codecs.latin_1_encode(text)[0]
-
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ('collections', 'OrderedDict'): OrderedDict,
-    ('_codecs', 'encode'): _encode,
-    ('builtins', 'tuple'): tuple,
-    ('__builtin__', 'tuple'): tuple,
-    ('numpy', 'dtype'): _Dtype,
-    ('numpy', 'ndarray'): _Array,
-    **{(f'numpy.{core}.multiarray', '_reconstruct'): _Array for core in ('core', '_core')},
-    **{(f'numpy.{core}.numeric', '_frombuffer'): _from_buffer for core in ('core', '_core')},
-}
-
-
-# The unpickler in Python: the one in C allocates what a hostile file declares (the memo) before it reads on.
-class _Unpickler(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f'it asks for {module}.{name}, which is neither an array nor a plain container'
-            ) from None
+_PaddleUnpickler = make_unpickler(
+    {
+        **NUMPY,
+        'collections.OrderedDict': OrderedDict,
+        'builtins.tuple': tuple,
+        '__builtin__.tuple': tuple,
+    }
+)
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
@@ -109,10 +42,9 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
                 file, 'read', size, desc='reading', unit='B', unit_scale=True, delay=2, leave=False
             ) as watched,
         ):
-            content = _Unpickler(watched).load()
+            content = _PaddleUnpickler(watched).load()
     except Exception as error:  # a damaged pickle may raise anything
-        reason = str(error) or type(error).__name__
-        raise CheckpointError(f'{path} cannot be read as a pickle of numpy arrays: {reason}') from error
+        raise CheckpointError(f'{path} cannot be read as a pickle of numpy arrays: {explain(error)}') from error
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a dict of arrays')
     content.pop(NAME_TABLE, None)
@@ -121,11 +53,15 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         value = content.pop(key)
         if isinstance(value, tuple) and len(value) == 2:  # Paddle >= 2.1 may store (name, array)
             value = value[1]
-        if not isinstance(key, str) or not isinstance(value, _Array) or not hasattr(value, 'value'):
+        if not isinstance(key, str) or not isinstance(value, Array) or not hasattr(value, 'value'):
             raise CheckpointError(f'{path}: the entry {key!r} is no array')
         array = value.value.T if value.value.ndim == 2 else value.value
         # a copy, one at a time: arrays over a file's bytes cannot be written, and torch wants the native byte order
-        state[key] = torch.from_numpy(np.array(array, array.dtype.newbyteorder('='), order='C'))
+        array = np.array(array, array.dtype.newbyteorder('='), order='C')
+        try:
+            state[key] = torch.from_numpy(array)
+        except TypeError as error:  # unsigned integers, of which older torch has one
+            raise CheckpointError(f'{path}: {key} has the type {array.dtype}, not that of a weight') from error
     return state
 
 

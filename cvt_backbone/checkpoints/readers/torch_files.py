@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,60 +12,54 @@ import torch
 
 from ...errors import CheckpointError
 from .older_torch import read_zip
+from .training_state import ADMITTED, finish
+from .unpickler import explain
 
 LEGACY = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the magic number that opens the format from before 1.6
 ZIP = b'PK\x03\x04'
 SLACK = 1 << 20  # bytes a zip may declare beyond its own size: names, padding
 
 
-class _Bookkeeping:
-    """Takes the place of what a training run leaves beside its weights: log histories and numpy scalars."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-_BOOKKEEPING = (
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    'builtins.getattr',  # of HistoryBuffer's methods; the stand-in gets nothing
-    '__builtin__.getattr',
-    '_codecs.encode',  # of a numpy scalar's bytes
-    'numpy.ndarray',
-    'numpy.dtype',
-    *(f'numpy.{core}.multiarray.{name}' for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
-)
-
-
-def read_torch(path: Path, is_zip: bool) -> Any:
+def read_torch(path: Path, is_zip: bool, map_location: Any = 'cpu', mmap: bool = True) -> Any:
     """Read a file of ``torch.save``.
 
     Args:
         path: The file.
-        is_zip: Whether it is a zip file, as torch writes since 1.6; its tensors stay on the disk until they are used.
+        is_zip: Whether it is a zip file, as torch writes since 1.6.
+        map_location: As in ``torch.load``.
+        mmap: Leave the tensors of a zip file on the disk until they are used; they then need the file as it is.
 
     Returns:
-        What the file holds.
+        What the file holds, the state of a training included: histories, arrays and numpy's scalars are real ones.
 
     Raises:
-        CheckpointError: It is damaged, or holds more than weights and the bookkeeping of a training.
+        CheckpointError: It is damaged, or holds more than weights and the state of a training.
     """
     if is_zip:
         _check_zip(path, path.stat().st_size)
     try:
         if torch.__version__ >= '2.6':
-            with torch.serialization.safe_globals([(_Bookkeeping, name) for name in _BOOKKEEPING]):
-                return torch.load(path, map_location='cpu', weights_only=True, mmap=is_zip)
-        if is_zip:
-            return read_zip(path, dict.fromkeys(_BOOKKEEPING, _Bookkeeping))
-        return torch.load(path, map_location='cpu', weights_only=True)
+            with _admitted():
+                content = torch.load(path, map_location=map_location, weights_only=True, mmap=is_zip and mmap)
+        elif is_zip:
+            content = read_zip(path, ADMITTED, map_location, mmap)
+        else:
+            content = torch.load(path, map_location=map_location, weights_only=True)
+        return finish(content)
     except Exception as error:  # a damaged file may raise anything
-        reason = str(error).split('\n')[0] or type(error).__name__
-        if foreign := re.search(r'(?:GLOBAL|Unsupported class) (\S+)', str(error)):
-            reason = f'it holds more than weights and asks for {foreign[1]}, which could run code'
-        raise CheckpointError(f'{path} cannot be read by torch: {reason}') from error
+        raise CheckpointError(f'{path} cannot be read by torch: {explain(error)}') from error
+
+
+@contextmanager
+def _admitted() -> Iterator[None]:
+    """Let torch admit our names, and none that another library has added for all files of this process."""
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in ADMITTED.items()]):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(others)
 
 
 def _check_zip(path: Path, size: int) -> None:
