@@ -27,6 +27,7 @@ DENSE = [path for path in list_configs() if path.parts[0] in ('det', 'seg')]
 ZOO = {
     model['Weights']: model['Metadata']
     for model in yaml.safe_load((ROOT / 'configs/cls/metafile.yml').read_text())['Models']
+    if 'Weights' in model
 }
 IN1K = 'ImageNet-1k'
 IN22K = 'ImageNet-22k, ImageNet-1k'
