@@ -12,7 +12,8 @@ mmdet = pytest.importorskip('mmdet')
 from cvt_backbone import spread_global  # noqa: E402
 from cvt_backbone.analysis import trial  # noqa: E402
 from cvt_backbone.models import build_random  # noqa: E402
-from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, settings_of  # noqa: E402
+from helpers import ROOT  # noqa: E402
+from helpers.config_checks import load, on_meta, parameter_rates, read_log, settings_of  # noqa: E402
 from helpers.tools import tool  # noqa: E402
 
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))

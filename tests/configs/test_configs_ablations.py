@@ -13,7 +13,8 @@ from cvt_backbone import ZOO
 from cvt_backbone.analysis import trial
 from cvt_backbone.archs import get_arch
 from cvt_backbone.models import build_random
-from helpers.config_checks import ROOT, load
+from helpers import ROOT
+from helpers.config_checks import load
 
 CONFIGS = sorted((ROOT / 'configs/ablations').glob('*.py'))
 BASELINE = ROOT / 'configs/ablations/cvt-nano_baseline_digits.py'

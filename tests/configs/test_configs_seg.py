@@ -16,7 +16,8 @@ from mmseg.registry import DATASETS
 
 from cvt_backbone.analysis import trial
 from cvt_backbone.models import build_random
-from helpers.config_checks import ROOT, load, on_meta, parameter_rates, read_log, settings_of
+from helpers import ROOT
+from helpers.config_checks import load, on_meta, parameter_rates, read_log, settings_of
 
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
 DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
