@@ -11,6 +11,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+EXTRAS = ('onedl', 'upstream', 'demo', 'export', 'hub', 'docs', 'test')
 CARRIED = ('configs', 'tools', 'model-index.yml')
 LEFT_OUT = shutil.ignore_patterns('dev', 'setup_venv.sh', '__pycache__')  # what works in a checkout only
 
@@ -62,7 +63,7 @@ setup(
     packages=find_packages(include=['cvt_backbone', 'cvt_backbone.*']),
     package_data={'cvt_backbone': ['py.typed']},
     install_requires=requirements('base'),
-    extras_require={name: requirements(name) for name in ('onedl', 'upstream', 'demo', 'export', 'hub', 'docs', 'test')},
+    extras_require={name: requirements(name) for name in EXTRAS},
     entry_points={'console_scripts': ['cvt-backbone=cvt_backbone.cli:main']},
     cmdclass={'build_py': BuildWithConfigs},
     classifiers=[

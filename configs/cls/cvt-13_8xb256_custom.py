@@ -1,15 +1,14 @@
-# A template for class folders of one's own, data/custom/{train,val}/CLASS/*.jpg, from a pretrained checkpoint, at lr
-# 1e-4 times batch / 512. Copy it, set the three names below, and train with --auto-scale-lr.
-_base_ = './cvt-13_8xb256_in1k.py'
+# A template for class folders of one's own, data/custom/{train,val}/CLASS/*.jpg, from ImageNet-1k weights, at lr 1e-4
+# times batch / 512. Copy it, set the two names below, and train with --auto-scale-lr.
+_base_ = ['./cvt-13_8xb256_in1k.py', '../_base_/backbones.py']
 
 data_root = 'data/custom/'
 num_classes = 2
-pretrained = 'CvT-13-224x224-IN-1k.pth'
 
 max_epochs = 30
 model = dict(
     data_preprocessor=dict(num_classes=num_classes),
-    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    backbone=dict(init_cfg=_base_.backbones.cvt_13.init_cfg),
     head=dict(num_classes=num_classes, topk=(1,)),
 )
 train_dataloader = dict(

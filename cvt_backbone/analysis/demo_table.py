@@ -21,19 +21,15 @@ def make_table(cfg: Config, history: History, title: str) -> Table:
         title: Title of the table.
 
     Returns:
-        A row per model and a column per metric. A row that is not of this training says so, with its date.
+        A row per model and a column per metric. A row that is not of this training says so, with date and command.
     """
     start = next((Path(source).stem for source in sources_of(cfg)), 'random weights')
-    (_, before), (epochs, after) = history.metrics[0], history.metrics[-1]
-    rows = {
-        f'from {start}, before training': [before.get(key, 0.0) for key in METRICS.values()],
-        f'from {start}, after {epochs} epochs': [after.get(key, 0.0) for key in METRICS.values()],
-    }
+    table = Table('starts from', 'epoch', *METRICS, title=title)
+    for epoch, metrics in (history.metrics[0], history.metrics[-1]):
+        table.add_row(start, str(epoch), *(f'{metrics.get(key, 0.0):.3f}' for key in METRICS.values()))
     earlier = load(shipped('configs') / 'demo/measured.yml')
     if Path(cfg.filename).stem == earlier['Config'] and start != 'random weights':
-        name = f'from random weights, after {earlier["Epochs"]} epochs (not in this run: measured {earlier["Date"]})'
-        rows[name] = [earlier['Metrics'][metric] for metric in METRICS]
-    table = Table('', *METRICS, title=title)
-    for name, values in rows.items():
-        table.add_row(name, *(f'{value:.3f}' for value in values))
+        values = (f'{earlier["Metrics"][name]:.3f}' for name in METRICS)
+        table.add_row('random weights *', str(earlier['Epochs']), *values)
+        table.caption = f'* not in this run: measured {earlier["Date"]} by {earlier["Command"]}'
     return table
