@@ -36,6 +36,7 @@ if ! "$venv/bin/python" -c 'import mmcv.ops' 2>/dev/null; then
 fi
 
 say "mmengine, mmdet, mmseg, mmpretrain and this package"
-install --no-build-isolation --editable ".[$extras]"
+# setuptools warns about every editable install.
+PYTHONWARNINGS=ignore install --no-build-isolation --editable ".[$extras]"
 "$venv/bin/python" -m pip check
 say "done"
