@@ -24,7 +24,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['cvt_backbone', 'cvt_backbone.*']),
     install_requires=requirements('base'),
-    extras_require={name: requirements(name) for name in ('onedl', 'upstream', 'demo', 'export', 'test')},
+    extras_require={name: requirements(name) for name in ('onedl', 'upstream', 'demo', 'export', 'data', 'test')},
     entry_points={'console_scripts': ['cvt-backbone=cvt_backbone.cli:main']},
     classifiers=['Programming Language :: Python :: 3', 'License :: OSI Approved :: Apache Software License'],
 )

@@ -28,8 +28,8 @@ def main() -> None:
     from rich.table import Table
 
     from ..analysis.demo_pictures import METRICS, History, draw_curves, draw_predictions
+    from ..data.check import check_data, digits_folder
     from ..data.digits import make_digits
-    from ..training.checks import check_data, digits_folder
 
     cfg = load_config(args.config, args.cfg_options)
     folder = digits_folder(Path(cfg.get('data_root', '')))

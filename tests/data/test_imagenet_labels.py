@@ -1,7 +1,7 @@
 """Evaluation on ImageNet, ReaL and V2: the documented commands, on folders of a few random images."""
 
 from cvt_backbone.errors import InputError
-from cvt_backbone.training.checks import check_data
+from cvt_backbone.data.check import check_data
 from cvt_backbone.configs import load_config
 import importlib.util
 import json
