@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -115,57 +116,60 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
     Raises:
         InputError: An entry lacks what mmdet or COCO's evaluation reads, or is not unique.
     """
-    try:
-        images = {image['id']: i for i, image in enumerate(content['images'])}
-        names = [str(image['file_name']) for image in content['images']]
-        sizes = [(int(image['width']), int(image['height'])) for image in content['images']]
-        categories = {category['id']: i for i, category in enumerate(content['categories'])}
-        classes = [str(category['name']) for category in content['categories']]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f'annotations: {path}: {_culprit(content)}') from error
-    _check_unique(path, 'image id', [image['id'] for image in content['images']])
-    _check_unique(path, 'category id', [category['id'] for category in content['categories']])
-    _check_unique(path, 'category', classes)
-    rows, boxes, strays, lacks_iscrowd = [], [], 0, 0
-    ids = set()
+    images, annotations, categories = content['images'], content['annotations'], content['categories']
+    for what, entries in (('images', images), ('categories', categories)):
+        if not entries:
+            raise InputError(f'annotations: {path} lists no {what}')
     try:
         with _collector_paused():
-            for annotation in content['annotations']:
-                ids.add(annotation['id'])
-                image, label = images.get(annotation['image_id']), categories[annotation['category_id']]
-                if image is None:
-                    strays += 1
-                    continue
-                x, y, width, height = annotation['bbox']
-                boxes.append((x, y, width, height, annotation['area']))
-                mask, fits = _kind_of_mask(annotation.get('segmentation'), sizes[image])
-                crowd, ignored = bool(annotation.get('iscrowd')), bool(annotation.get('ignore'))
-                rows.append((image, label, crowd, ignored, mask, fits))
-                lacks_iscrowd += 'iscrowd' not in annotation
-        numbers = np.array(boxes, dtype=float).reshape(-1, 5)
+            places = {image['id']: i for i, image in enumerate(images)}
+            names = [str(image['file_name']) for image in images]
+            sizes = _numbers([(image['width'], image['height']) for image in images], 2)
+            labels = {category['id']: i for i, category in enumerate(categories)}
+            classes = [str(category['name']) for category in categories]
+            table = dict(
+                images=np.array([places.get(annotation['image_id'], -1) for annotation in annotations], dtype=np.int64),
+                labels=np.array([labels[annotation['category_id']] for annotation in annotations], dtype=np.int64),
+                boxes=_numbers([annotation['bbox'] for annotation in annotations], 4),
+                areas=_numbers([annotation['area'] for annotation in annotations], 1)[:, 0],
+                crowd=np.array([bool(annotation.get('iscrowd')) for annotation in annotations], dtype=bool),
+                ignored=np.array([bool(annotation.get('ignore')) for annotation in annotations], dtype=bool),
+                masks=np.array([_kind_of_mask(annotation.get('segmentation')) for annotation in annotations], dtype=int),
+            )
+            ids = [annotation['id'] for annotation in annotations]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f'annotations: {path}: {_culprit(content)}') from error
-    if len(ids) < len(content['annotations']):
-        _check_unique(path, 'annotation id', [annotation['id'] for annotation in content['annotations']])
-    if not np.isfinite(numbers).all():
-        raise InputError(f'annotations: {path} has a box that is not finite: {numbers[~np.isfinite(numbers).all(1)][0]}')
-    table = np.array(rows, dtype=np.int64).reshape(-1, 6)
+    _check_unique(path, 'image id', [image['id'] for image in images])
+    _check_unique(path, 'category id', [category['id'] for category in categories])
+    _check_unique(path, 'category', classes)
+    _check_unique(path, 'annotation id', ids)
+    here = table['images'] >= 0
+    table['fits'] = np.ones(len(annotations), dtype=bool)
+    for i in np.flatnonzero(here & (table['masks'] == RUN_LENGTHS)).tolist():
+        table['fits'][i] = list(annotations[i]['segmentation']['size']) == sizes[table['images'][i], ::-1].tolist()
     return CocoFile(
         path=path,
         names=names,
-        sizes=np.array(sizes, dtype=np.int64).reshape(-1, 2),
+        sizes=sizes.astype(np.int64),
         classes=classes,
-        images=table[:, 0],
-        labels=table[:, 1],
-        boxes=numbers[:, :4],
-        areas=numbers[:, 4],
-        crowd=table[:, 2].astype(bool),
-        ignored=table[:, 3].astype(bool),
-        masks=table[:, 4],
-        fits=table[:, 5].astype(bool),
-        lacks_iscrowd=lacks_iscrowd,
-        strays=strays,
+        **{key: column[here] for key, column in table.items()},
+        lacks_iscrowd=sum('iscrowd' not in annotation for annotation in annotations),
+        strays=int((~here).sum()),
     )
+
+
+def _numbers(rows: list, columns: int) -> np.ndarray:
+    """(M, columns) float of rows of finite numbers.
+
+    Raises:
+        ValueError: There are rows of another length, or something else than numbers.
+    """
+    if not rows:
+        return np.empty((0, columns))
+    table = np.array(rows)
+    if table.dtype.kind not in 'if' or table.size != len(rows) * columns or not np.isfinite(table).all():
+        raise ValueError
+    return table.reshape(-1, columns).astype(float)
 
 
 @contextmanager
@@ -180,25 +184,21 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _kind_of_mask(mask: Any, size: tuple[int, int]) -> tuple[int, bool]:
-    """How a mask is given, and whether it has the size of the image."""
+def _kind_of_mask(mask: Any) -> int:
+    """How a mask is given."""
     if not mask:
-        return NO_MASK, True
+        return NO_MASK
     if isinstance(mask, list):
         # mmdet ignores an instance without one polygon of three points.
-        return (POLYGONS if any(_is_polygon(part) for part in mask) else BROKEN), True
-    if isinstance(mask, dict) and isinstance(mask.get('counts'), (list, str)) and mask.get('size'):
-        return RUN_LENGTHS, list(mask['size']) == [size[1], size[0]]
-    return BROKEN, True
-
-
-def _is_polygon(part: Any) -> bool:
-    return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0
+        good = (isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 for part in mask)
+        return POLYGONS if any(good) else BROKEN
+    is_code = isinstance(mask, dict) and isinstance(mask.get('counts'), (list, str))
+    return RUN_LENGTHS if is_code and isinstance(mask.get('size'), list) else BROKEN
 
 
 def _check_unique(path: Path, what: str, values: list) -> None:
-    (value, times), *_ = Counter(values).most_common(1) or [(None, 0)]
-    if times > 1:
+    if len(set(values)) < len(values):
+        value, times = Counter(values).most_common(1)[0]
         raise InputError(f'annotations: {path} has the {what} {value!r} {times} times; it must be unique')
 
 
@@ -217,7 +217,7 @@ def _culprit(content: dict[str, Any]) -> str:
         for key in ('id', 'file_name', 'width', 'height'):
             if not isinstance(image, dict) or key not in image:
                 return f'image {i} has no {key}'
-        if not all(isinstance(image[key], (int, float)) for key in ('width', 'height')):
+        if not all(_is_number(image[key]) for key in ('width', 'height')):
             return f'image {image["id"]} has the size {image["width"]!r} x {image["height"]!r}, which is no number'
     for i, annotation in enumerate(content['annotations']):
         for key in ('id', 'image_id', 'category_id', 'bbox', 'area'):
@@ -227,8 +227,12 @@ def _culprit(content: dict[str, Any]) -> str:
         if annotation['category_id'] not in categories:
             return f'{name} has the category_id {annotation["category_id"]!r}, and no category has this id'
         box = annotation['bbox']
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(x, (int, float)) for x in box):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             return f'{name} has the bbox {box!r}, which must be [x, y, width, height]'
-        if not isinstance(annotation['area'], (int, float)):
+        if not _is_number(annotation['area']):
             return f'{name} has the area {annotation["area"]!r}, which is no number'
     return 'an entry cannot be read'
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)

@@ -56,7 +56,7 @@ def _content(
         'annotations': [],
         'categories': [{'id': i, 'name': name} for i, name in enumerate(classes, start=1)],
     }
-    for number, (image, label) in enumerate(tqdm(files, desc=f'{source.split} labels', leave=False), start=1):
+    for number, (image, label) in enumerate(tqdm(files, desc=f'{source.split} labels', leave=False, disable=None), start=1):
         width, height = size_of(image)
         inside = image.is_relative_to(source.images)
         name = image.relative_to(source.images).as_posix() if inside else str(image.absolute())

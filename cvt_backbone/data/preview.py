@@ -17,6 +17,7 @@ from .masks import IGNORED, read_mask
 
 PICTURES = 16
 SIDE = 1024  # of a picture at most, in pixels
+LEAST_SIDE = 480  # up to which small images are enlarged
 OPACITY = 0.45  # of masks
 Colour = tuple[int, int, int]
 
@@ -140,15 +141,16 @@ def choose(labels: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _open(path: Path) -> tuple[Image.Image, float]:
-    """The image, made smaller if it is large, and by how much."""
+    """The image, made smaller or larger if its names could not be read, and by how much."""
     try:
         with Image.open(path) as image:
             picture = ImageOps.exif_transpose(image).convert('RGB')
     except Exception as error:  # decoders raise many kinds
         raise InputError(f'images: {path} is not a readable image ({error})') from error
-    scale = min(1.0, SIDE / max(picture.size))
+    longer = max(picture.size)
+    scale = SIDE / longer if longer > SIDE else max(1, LEAST_SIDE // longer)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
-    return picture.resize(size) if scale < 1 else picture, scale
+    return picture.resize(size) if scale != 1 else picture, scale
 
 
 def _draw_mask(picture: Image.Image, annotation: dict[str, Any], scale: float, colour: Colour) -> None:
