@@ -140,7 +140,7 @@ def check_writable(argument: str, folder: Path, make: bool = True) -> None:
 
 
 def check_new_file(argument: str, path: Path, suffix: str, force: bool) -> None:
-    """See that a file can be written, before any work.
+    """See before the work starts that a file can be written.
 
     Args:
         argument: What the user calls it, for the message.
@@ -149,19 +149,13 @@ def check_new_file(argument: str, path: Path, suffix: str, force: bool) -> None:
         force: Whether a file of this name may be replaced.
 
     Raises:
-        InputError: It is there already, its folder is not, or cannot be written.
+        InputError: It exists, has another suffix, or its folder is missing or cannot be written.
     """
     if path.suffix != suffix:
         raise InputError(f'{argument}: {path} must end in {suffix}')
     if path.is_dir() or (path.exists() and not force):
         raise InputError(f'{argument}: {path} exists; give another name, or --force to replace it')
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f'{argument}: cannot write into {path.parent} ({error.strerror}); choose another folder'
-        ) from error
+    check_writable(argument, path.parent, make=False)
 
 
 def _force_to_disk(file: Path) -> None:

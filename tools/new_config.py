@@ -1,4 +1,4 @@
-"""Write a config for one's own data. The same as `cvt-backbone new`."""
+"""Write a config for your own data. The same as `cvt-backbone new`."""
 
 from cvt_backbone.cli import new, run
 

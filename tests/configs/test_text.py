@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from cvt_backbone.configs import get_config
-from cvt_backbone.configs.text import WIDTH, Code, Noted, base_expression, write_config
+from cvt_backbone.configs.text import WIDTH, Code, Noted, base_expression, config_text
 from helpers import ROOT
 
 SHIPPED = 'det/retinanet/retinanet_cvt-13_fpn_1x_coco.py'
@@ -21,7 +21,7 @@ def test_base_is_found_from_anywhere(name, tmp_path):
     """A name, a path below configs/ and a file of configs/ are written as one name, not as a path of this machine."""
     expression = base_expression(name)
     assert expression == f"__import__('cvt_backbone').config_path('{SHIPPED}')"
-    cfg = read(tmp_path, write_config('', [('_base_', expression), ('model', dict(bbox_head=dict(num_classes=3)))]))
+    cfg = read(tmp_path, config_text('', [('_base_', expression), ('model', dict(bbox_head=dict(num_classes=3)))]))
     base = get_config('retinanet_cvt-13_fpn_1x_coco')
     assert cfg.model.bbox_head.num_classes == 3
     assert cfg.model.backbone == base.model.backbone
@@ -30,10 +30,10 @@ def test_base_is_found_from_anywhere(name, tmp_path):
 def test_base_of_a_toolbox_and_of_a_file(tmp_path):
     pytest.importorskip('mmdet')
     name = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
-    cfg = read(tmp_path, write_config('', [('_base_', base_expression(name))]))
+    cfg = read(tmp_path, config_text('', [('_base_', base_expression(name))]))
     assert cfg.model.type == 'RetinaNet'
     (tmp_path / 'own.py').write_text('a = 1')
-    assert read(tmp_path, write_config('', [('_base_', base_expression(str(tmp_path / 'own.py')))])).a == 1
+    assert read(tmp_path, config_text('', [('_base_', base_expression(str(tmp_path / 'own.py')))])).a == 1
 
 
 def test_values_read_back(tmp_path):
@@ -46,7 +46,7 @@ def test_values_read_back(tmp_path):
         nested=dict(type='X', parts=[dict(type='Y', size=(1333, 800), more='z' * 60), dict(type='Z', more='z' * 60)]),
         odd={'not a name': 1, 'class': 2, '3': [None, True, 1e-6]},
     )
-    text = write_config('First line.\nSecond line.', list(values.items()))
+    text = config_text('First line.\nSecond line.', list(values.items()))
     assert text.startswith('# First line.\n# Second line.\nword = ')
     assert max(map(len, text.splitlines())) <= WIDTH
     assert read(tmp_path, text).to_dict() == values
@@ -58,7 +58,7 @@ def test_comments_and_expressions(tmp_path):
         ('', None),
         ('model', dict(head=dict(num_classes=Noted(Code('len(classes)'), 'Was 80.'), loss=dict(type='L')), neck=None)),
     ]
-    text = write_config('', settings)
+    text = config_text('', settings)
     assert text == (
         "# Two of them.\nclasses = ('a', 'b')\n\nmodel = dict(\n    head=dict(\n        # Was 80.\n"
         "        num_classes=len(classes),\n        loss=dict(type='L'),\n    ),\n    neck=None,\n)\n"
@@ -68,6 +68,6 @@ def test_comments_and_expressions(tmp_path):
 
 def test_long_lists_take_one_line(tmp_path):
     names = tuple(f'class number {i}' for i in range(1203))
-    text = write_config('', [('classes', names)])
+    text = config_text('', [('classes', names)])
     assert len(text.splitlines()) == 1
     assert read(tmp_path, text).classes == names

@@ -11,6 +11,7 @@ from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.training import checks
 from cvt_backbone.training import image_loading as loading
+from helpers import ROOT
 from helpers.class_folders import DIGITS, IMAGENET, classifier, make_folders
 from helpers.tools import tool
 

@@ -18,6 +18,7 @@ from ..preview import save_pictures
 from .classifier import new_classifier
 from .detector import new_detector
 from .plan import Plan, Request
+from .robust import with_robust
 from .segmentor import new_segmentor
 
 __all__ = ['Plan', 'Request', 'make_plan', 'make_text', 'write']
@@ -38,7 +39,9 @@ def make_plan(cfg: Config, request: Request) -> Plan:
     for split in ('train', 'val'):
         if not cfg.get(f'{split}_dataloader'):
             raise InputError(f'config: {request.config} has no {split}_dataloader; take a config that trains and validates')
-    return MAKERS[scope_of(cfg)](cfg, request)
+    plan = MAKERS[scope_of(cfg)](cfg, request)
+    plan.settings = with_robust(cfg, plan.settings)
+    return plan
 
 
 def make_text(plan: Plan, head: str) -> str:
