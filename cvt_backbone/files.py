@@ -139,6 +139,25 @@ def check_writable(argument: str, folder: Path, make: bool = True) -> None:
         raise InputError(f'{argument}: cannot write into {folder} ({error.strerror}); choose another folder') from error
 
 
+def check_new_file(argument: str, path: Path, suffix: str, force: bool) -> None:
+    """See before the work starts that a file can be written.
+
+    Args:
+        argument: What the user calls it, for the message.
+        path: The file.
+        suffix: What its name must end in.
+        force: Whether a file of this name may be replaced.
+
+    Raises:
+        InputError: It exists, has another suffix, or its folder is missing or cannot be written.
+    """
+    if path.suffix != suffix:
+        raise InputError(f'{argument}: {path} must end in {suffix}')
+    if path.is_dir() or (path.exists() and not force):
+        raise InputError(f'{argument}: {path} exists; give another name, or --force to replace it')
+    check_writable(argument, path.parent, make=False)
+
+
 def _force_to_disk(file: Path) -> None:
     with file.open('rb') as opened:
         os.fsync(opened.fileno())

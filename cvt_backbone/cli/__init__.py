@@ -22,6 +22,7 @@ COMMANDS = {
     'predict': 'predict on images and draw the results',
     'demo': 'train Mask R-CNN on handwritten digits and draw what it learned',
     'digits': 'make the data set of the demo',
+    'new': 'write a config for your own data',
     'swap': 'put CvT into an existing config',
     'convert': 'convert a checkpoint of any format',
     'export': 'export a model to ONNX, torch.export or TorchScript',

@@ -106,6 +106,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves out the check of the annotations."""
+    parser.add_argument('--no-check', action='store_true', help='do not compare the annotations with the config first')
+
+
 def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse the command line; tell mmengine the local rank that older launchers pass as an argument."""
     args = parser.parse_args()

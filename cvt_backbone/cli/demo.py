@@ -29,9 +29,9 @@ def main() -> None:
 
     from ..analysis.demo_pictures import History, draw_curves, draw_predictions
     from ..analysis.demo_table import make_table
+    from ..data.check import check_data, digits_folder
     from ..data.digits import make_digits
     from ..models import fetch_pretrained
-    from ..training.checks import check_data, digits_folder
     from ..training.start import settle_start
 
     cfg = load_config(args.config, args.cfg_options)

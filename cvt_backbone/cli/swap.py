@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 
 from ..configs import check_source, get_config
 from ..errors import InputError
-from ..files import check_writable
+from ..files import check_new_file
 from ..version import __version__
 from .common import command_line, make_parser
 
@@ -30,7 +30,7 @@ def main() -> None:
 
     cfg = get_config(args.config)
     out = Path(args.out)
-    check_out(out, args.force)
+    check_new_file('--out', out, '.py', args.force)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
@@ -76,19 +76,6 @@ def parse_args() -> argparse.Namespace:
     if args.pretrained is not True:
         check_source('--pretrained', args.pretrained)
     return args
-
-
-def check_out(out: Path, force: bool) -> None:
-    """See that the output can be written, before any work.
-
-    Raises:
-        InputError: It exists, is not a .py, or its folder is missing or cannot be written.
-    """
-    if out.suffix != '.py':
-        raise InputError(f'--out: {out} must end in .py')
-    if out.exists() and not force:
-        raise InputError(f'--out: {out} exists; give another name, or --force to replace it')
-    check_writable('--out', out.parent, make=False)
 
 
 def header(config: str, notes: list[str]) -> str:

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from ..configs import load_config, settle_work_dir
 from ..errors import InputError
-from .common import add_config, add_run, make_parser, parse_args
+from .common import add_check, add_config, add_run, make_parser, parse_args
 
 
 def draw_into(cfg: Config, folder: str) -> None:
@@ -48,6 +48,7 @@ def main() -> None:
     parser = make_parser(__doc__, 'mask-rcnn_cvt-nano_fpn_digits work_dirs/demo/epoch_5.pth', after='demo')
     add_config(parser)
     add_run(parser)
+    add_check(parser)
     parser.add_argument(
         'checkpoint', help='checkpoint that a training of this config wrote, or published weights of a classifier'
     )
@@ -63,7 +64,7 @@ def main() -> None:
     from mmengine.runner import Runner
 
     from ..checkpoints import check_checkpoint
-    from ..training.checks import check_classes, check_data
+    from ..data.check import check_annotations, check_data
     from ..training.launch import leave, set_launcher
     from ..training.weights import WholeWeights
 
@@ -71,7 +72,8 @@ def main() -> None:
     if args.real:
         score_by_real(cfg, args.real)
     check_data(cfg, 'test')
-    check_classes(cfg, 'test')
+    if not args.no_check:
+        check_annotations(cfg, 'test', launcher=args.launcher)
     checkpoint = check_checkpoint('checkpoint', args.checkpoint)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')

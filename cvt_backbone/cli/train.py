@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 
 from ..configs import load_config, settle_work_dir
 from ..errors import InputError, TrainingStopped
-from .common import add_config, add_run, make_parser, parse_args
+from .common import add_check, add_config, add_run, make_parser, parse_args
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
     parser = make_parser(__doc__, 'semantic-fpn_cvt-nano_digits --work-dir work_dirs/segmentor', after='digits')
     add_config(parser)
     add_run(parser)
+    add_check(parser)
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument(
@@ -34,8 +35,9 @@ def main() -> None:
     args = parse_args(parser)
     from mmengine.device import get_device
 
+    from ..data.check import check_annotations, check_data
     from ..models import fetch_pretrained
-    from ..training.checks import SameModel, check_classes, check_data, warn_of_lr
+    from ..training.checks import SameModel, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
     from ..training.robust import add_robust, dropped_hooks
     from ..training.start import check_last, settle_start, skip_init_cfg, starts_from_init_cfg
@@ -43,7 +45,8 @@ def main() -> None:
 
     cfg = load_config(args.config, args.cfg_options)
     check_data(cfg, 'train', 'val')
-    check_classes(cfg, 'train', 'val')
+    if not args.no_check:
+        check_annotations(cfg, 'train', 'val', launcher=args.launcher)
     settle_start(cfg, args.resume)
     settle_work_dir(cfg, args.work_dir, args.config)
     set_launcher(cfg, args.launcher)

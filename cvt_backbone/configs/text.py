@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from .names import config_path, shipped
 
 WIDTH = 120  # columns of a line
 INDENT = '    '
-TABLE_LINES = 12  # of a tuple or list of plain values; a longer one is written as one long line
+TABLE_LINES = 12  # of a tuple or list without dicts; a longer one is written as one long line
+MOST_LINES = 60  # of a config that is to be read; beyond them each such list takes one long line
 
 
 class Code(str):
@@ -55,7 +56,7 @@ def base_expression(name: str) -> Code:
     return Code(f"__import__('cvt_backbone').config_path({name!r})")
 
 
-def config_text(head: str, settings: Iterable[tuple[str, Any]]) -> str:
+def config_text(head: str, settings: Sequence[tuple[str, Any]]) -> str:
     """The text of a config.
 
     Args:
@@ -66,6 +67,13 @@ def config_text(head: str, settings: Iterable[tuple[str, Any]]) -> str:
     Returns:
         The text, which ends in a line break.
     """
+    lines = _write(head, settings, TABLE_LINES)
+    if len(lines) > MOST_LINES:
+        lines = _write(head, settings, 0)
+    return '\n'.join(lines) + '\n'
+
+
+def _write(head: str, settings: Sequence[tuple[str, Any]], table_lines: int) -> list[str]:
     lines = _comment(head, '')
     for name, value in settings:
         if not name:
@@ -74,22 +82,23 @@ def config_text(head: str, settings: Iterable[tuple[str, Any]]) -> str:
         if isinstance(value, Noted):
             lines += _comment(value.note, '')
             value = value.value
-        lines += _format(value, f'{name} = ', '', '')
-    return '\n'.join(lines) + '\n'
+        lines += _format(value, f'{name} = ', '', '', table_lines)
+    return lines
 
 
 def _comment(note: str, indent: str) -> list[str]:
     return [f'{indent}# {line}' for line in note.splitlines()]
 
 
-def _format(value: Any, prefix: str, indent: str, suffix: str) -> list[str]:
+def _format(value: Any, prefix: str, indent: str, suffix: str, table_lines: int) -> list[str]:
     """The lines of ``prefix + value + suffix``: one if it fits, else one an item."""
     flat = None if _has_notes(value) else indent + prefix + _flat(value) + suffix
     if flat is not None and (len(flat) <= WIDTH or not isinstance(value, (dict, list, tuple)) or not value):
         return [flat]
     is_dict = isinstance(value, dict)
-    if not is_dict and flat is not None and not any(isinstance(item, (dict, list, tuple)) for item in value):
-        return _wrap(value, prefix, indent, suffix) or [flat]
+    if not is_dict and flat is not None and not _holds_dict(value):
+        wrapped = _wrap(value, prefix, indent, suffix)
+        return wrapped if len(wrapped) <= table_lines + 2 else [flat]
     named = is_dict and _takes_names(value)
     opening, closing = ('dict(', ')') if named else ('{', '}') if is_dict else '[]' if isinstance(value, list) else '()'
     lines = [f'{indent}{prefix}{opening}']
@@ -99,20 +108,18 @@ def _format(value: Any, prefix: str, indent: str, suffix: str) -> list[str]:
             lines += _comment(item.note, inner)
             item = item.value
         start = '' if key is None else f'{key}=' if named else f'{key!r}: '
-        lines += _format(item, start, inner, ',')
+        lines += _format(item, start, inner, ',', table_lines)
     return [*lines, f'{indent}{closing}{suffix}']
 
 
-def _wrap(values: list | tuple, prefix: str, indent: str, suffix: str) -> list[str] | None:
-    """Plain values, as many on a line as it holds; None if they are too many."""
+def _wrap(values: list | tuple, prefix: str, indent: str, suffix: str) -> list[str]:
+    """Items without dicts, as many on a line as it holds."""
     lines = [f'{indent}{prefix}{"[" if isinstance(values, list) else "("}', indent + INDENT[:-1]]
     for value in values:
         item = f' {_flat(value)},'
         if len(lines[-1]) + len(item) > WIDTH and lines[-1].strip():
             lines.append(indent + INDENT[:-1])
         lines[-1] += item
-    if len(lines) > TABLE_LINES:
-        return None
     return [*lines, f'{indent}{"]" if isinstance(values, list) else ")"}{suffix}']
 
 
@@ -132,6 +139,10 @@ def _flat(value: Any) -> str:
 
 def _takes_names(value: Mapping) -> bool:
     return all(isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) for key in value)
+
+
+def _holds_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, (list, tuple)) and any(map(_holds_dict, value)))
 
 
 def _has_notes(value: Any) -> bool:

@@ -190,7 +190,8 @@ def test_amp_without_a_gpu_is_one_line(digits, tmp_path):
 def test_options_that_cannot_be_met(arguments, message, tmp_path, monkeypatch):
     from cvt_backbone.cli import train
 
-    monkeypatch.setattr('cvt_backbone.training.checks.check_data', lambda *_: None)
+    monkeypatch.setattr('cvt_backbone.data.check.check_data', lambda *_: None)
+    monkeypatch.setattr('cvt_backbone.data.check.check_annotations', lambda *_, **__: None)
     monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / SEGMENTOR), '--work-dir', str(tmp_path), *arguments])
     with pytest.raises(InputError, match=message):
         train.main()

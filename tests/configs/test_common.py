@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from cvt_backbone.configs import import_toolbox, load_config, move_data_root, settle_work_dir
-from cvt_backbone.training.checks import check_data
+from cvt_backbone.data.check import check_data
 from helpers import ROOT
 from helpers.tools import DEMO, tool
 

@@ -1,106 +1,21 @@
-"""Class folders that do not fit, broken images, other models' checkpoints, and an lr of another batch size."""
+"""Broken images, other models' checkpoints, and an lr of another batch size."""
 
 import logging
 import re
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.training import checks
 from cvt_backbone.training import image_loading as loading
-from cvt_backbone.training.checks import check_data
 from helpers import ROOT
+from helpers.class_folders import DIGITS, IMAGENET, classifier, make_folders
 from helpers.tools import tool
 
 pytest.importorskip('mmpretrain')
-
-IMAGENET = 'configs/cls/cvt-13_8xb256_in1k.py'
-DIGITS = 'configs/cls/cvt-nano_1xb64_digits.py'
-CLASSES = ('cat', 'dog')
-
-
-def make_folders(root, train=CLASSES, val=CLASSES, images=2, size=(40, 50)):
-    """A data set of random images."""
-    rng = np.random.default_rng(0)
-    for split, classes in (('train', train), ('val', val)):
-        for name in classes:
-            (root / split / name).mkdir(parents=True)
-            for i in range(images):
-                pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f'{i}.jpg')
-    return root
-
-
-def classifier(root, num_classes=2, config=DIGITS):
-    options = {'data_root': str(root), 'model.head.num_classes': num_classes}
-    return load_config(str(ROOT / config), options)
-
-
-def imagenet(root, num_classes=2):
-    return classifier(root, num_classes, IMAGENET)
-
-
-def check(cfg, *splits):
-    check_data(cfg, *splits)
-    checks.check_classes(cfg, *splits)
-
-
-def refused(match, cfg):
-    with pytest.raises(InputError, match=match):
-        check(cfg, 'train', 'val')
-
-
-def test_folders_that_fit(tmp_path):
-    check(classifier(make_folders(tmp_path)), 'train', 'val', 'test')
-
-
-def test_folder_without_a_split(tmp_path):
-    make_folders(tmp_path, val=())
-    refused(r'data_root: .* has no folder val, which the val data .* folders are: train', classifier(tmp_path))
-    refused(r'has no folder val', imagenet(tmp_path))
-
-
-def test_one_class(tmp_path):
-    make_folders(tmp_path, train=CLASSES[:1], val=CLASSES[:1])
-    for cfg in (imagenet(tmp_path, 1), classifier(tmp_path, 1)):
-        refused(r'train has 1 class folder\(s\), and the train data need at least two', cfg)
-
-
-def test_classes_and_head_differ(tmp_path):
-    make_folders(tmp_path)
-    refused(r'train has 2 class folders, but .*num_classes is 1000; .*num_classes=2', imagenet(tmp_path, 1000))
-    refused(r'train has 2 class folders, but .*num_classes is 10', classifier(tmp_path, 10))
-
-
-def test_splits_of_different_classes(tmp_path):
-    make_folders(tmp_path, val=('cat', 'fox'))
-    refused(r'class dog is in only one of .*train and .*val', classifier(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ('labels', 'message'),
-    [
-        ('0 1 2', 'has the label 2, .* numbers from 0 to 1'),
-        ('0 1 cat', 'has the label cat, .* numbers from 0 to 1'),
-        ('0 0', r'has 1 class\(es\), and the train data need at least two'),
-    ],
-)
-def test_labels_of_a_file(tmp_path, labels, message):
-    make_folders(tmp_path)
-    (tmp_path / 'meta').mkdir()
-    (tmp_path / 'meta/train.txt').write_text(''.join(f'cat/0.jpg {label}\n' for label in labels.split()))
-    refused(f'ann_file: .*train.txt {message}', imagenet(tmp_path))
-    (tmp_path / 'meta/train.txt').write_text('cat/0.jpg 0\ndog/0.jpg 1\n')
-    check(imagenet(tmp_path), 'train', 'val')
-
-
-def test_detectors_have_no_class_folders():
-    checks.check_classes(load_config(str(ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py')), 'train')
 
 
 def broken(path, how):

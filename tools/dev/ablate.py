@@ -29,9 +29,9 @@ from cvt_backbone.analysis import plots
 from cvt_backbone.analysis.tables import markdown, mean_and_spread
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
+from cvt_backbone.data.check import check_data
 from cvt_backbone.errors import InputError
 from cvt_backbone.files import writing
-from cvt_backbone.training.checks import check_data
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 64  # pixels of the pictures, for the MACs

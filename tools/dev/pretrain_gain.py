@@ -22,9 +22,9 @@ from cvt_backbone.analysis.tables import markdown, mean_and_spread
 from cvt_backbone.checkpoints import CheckpointError, read
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
+from cvt_backbone.data.check import check_data
 from cvt_backbone.errors import InputError
 from cvt_backbone.files import writing
-from cvt_backbone.training.checks import check_data
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'

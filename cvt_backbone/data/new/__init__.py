@@ -1,0 +1,83 @@
+"""A config for one's own data: looked at, checked, written on top of a shipped one."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ...configs import scope_of
+from ...configs.text import config_text
+from ...errors import InputError
+from ...files import replacing
+from ..check import check_annotations
+from ..preview import save_pictures
+from .classifier import new_classifier
+from .detector import new_detector
+from .plan import Plan, Request
+from .robust import with_robust
+from .segmentor import new_segmentor
+
+__all__ = ['Plan', 'Request', 'make_plan', 'make_text', 'write']
+
+MAKERS = {'mmdet': new_detector, 'mmseg': new_segmentor, 'mmpretrain': new_classifier}
+
+
+def make_plan(cfg: Config, request: Request) -> Plan:
+    """Look at the data, and settle what a config for them says.
+
+    Args:
+        cfg: The base config, whose toolbox is imported.
+        request: Its name, and the data.
+
+    Raises:
+        InputError: The data or the config cannot be used; the message says why.
+    """
+    for split in ('train', 'val'):
+        if not cfg.get(f'{split}_dataloader'):
+            raise InputError(f'config: {request.config} has no {split}_dataloader; take a config that trains and validates')
+    plan = MAKERS[scope_of(cfg)](cfg, request)
+    plan.settings = with_robust(cfg, plan.settings)
+    return plan
+
+
+def make_text(plan: Plan, head: str) -> str:
+    """The text of the config, which is tried first: read, and compared with the data as before a training.
+
+    Args:
+        plan: What it says.
+        head: Lines of comment.
+
+    Raises:
+        InputError: It cannot inherit from its base, or the data do not fit it.
+    """
+    text = config_text(head, plan.settings)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'new.py'
+        path.write_text(text)
+        try:
+            cfg = Config.fromfile(path)
+        except Exception as error:  # a config is Python: whatever it raises
+            raise InputError(f'config: nothing can be written on top of it: {type(error).__name__}: {error}') from error
+    check_annotations(cfg, 'train', 'val', known=plan.known)
+    return text
+
+
+def write(plan: Plan, text: str, out: Path, preview: Path | None) -> None:
+    """Write the converted annotations, the preview and the config: all of them or none.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(replacing(out)).write_text(text)
+            if preview:
+                save_pictures(stack.enter_context(replacing(preview, folder=True)), plan.draw())
+            for path, content in plan.converted.items():
+                stack.enter_context(replacing(path)).write_text(json.dumps(content))
+    except OSError as error:
+        raise InputError(f'--out: cannot write {error.filename or out} ({error.strerror or error})') from error

@@ -1,0 +1,148 @@
+"""Which layout a folder has; the files are empty but for what is read."""
+
+import json
+
+import pytest
+
+from cvt_backbone.data.find import CONVERTED, find_boxes, find_images, find_masks
+from cvt_backbone.errors import InputError
+
+YAML = 'names: [bolt, nut]\n'
+
+
+def make(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(YAML if path.suffix == '.yaml' else '{}' if path.suffix == '.json' else '')
+    return root
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize(
+    ('given', 'names', 'found'),
+    [
+        ('', 'annotations/instances_{}2017.json', 'annotations/instances_{}2017.json'),
+        ('', 'annotations/{}.json', 'annotations/{}.json'),
+        ('', 'instances_{}.json', 'instances_{}.json'),
+        ('', '{}.json', '{}.json'),
+        ('', '{}/_annotations.coco.json', '{}/_annotations.coco.json'),
+        ('{}', '{}/_annotations.coco.json', '{}/_annotations.coco.json'),
+        ('{}.json', '{}.json', '{}.json'),
+    ],
+)
+def test_coco(given, names, found, split, tmp_path):
+    make(tmp_path, names.format('train'), names.format('val'))
+    source = find_boxes('--train', tmp_path / given.format(split), split)
+    assert (source.kind, source.annotations) == ('COCO', tmp_path / found.format(split))
+
+
+def test_other_names_of_val(tmp_path):
+    make(tmp_path, 'train/_annotations.coco.json', 'valid/_annotations.coco.json', 'test/_annotations.coco.json')
+    assert find_boxes('--val', tmp_path, 'val').annotations.parent.name == 'valid'
+    (tmp_path / 'valid/_annotations.coco.json').unlink()
+    assert find_boxes('--val', tmp_path, 'val').annotations.parent.name == 'test'
+
+
+def test_converted_files_are_not_taken_for_originals(tmp_path):
+    make(tmp_path, 'Annotations/1.xml', 'JPEGImages/1.jpg', 'instances_train.json')
+    assert find_boxes('--train', tmp_path, 'train').kind == 'COCO'
+    text = json.dumps({'info': {'description': f'{CONVERTED}Pascal VOC'}})
+    (tmp_path / 'instances_train.json').write_text(text)
+    assert find_boxes('--train', tmp_path, 'train').kind == 'Pascal VOC'
+
+
+def test_voc(tmp_path):
+    make(tmp_path / 'a', 'Annotations/1.xml', 'JPEGImages/1.jpg', 'ImageSets/Main/train.txt')
+    source = find_boxes('--train', tmp_path / 'a', 'train')
+    assert source.listed == tmp_path / 'a/ImageSets/Main/train.txt'
+    assert source.images == tmp_path / 'a/JPEGImages'
+    assert find_boxes('--val', tmp_path / 'a', 'val').listed is None
+    make(tmp_path / 'b', 'train/1.xml', 'train/1.jpg')
+    for given in ('b', 'b/train'):
+        source = find_boxes('--train', tmp_path / given, 'train')
+        assert (source.annotations, source.root) == (tmp_path / 'b/train', tmp_path / 'b')
+
+
+@pytest.mark.parametrize(
+    ('given', 'names', 'images', 'labels', 'root'),
+    [
+        ('', ['data.yaml', 'images/val/1.jpg', 'labels/val/1.txt'], 'images/val', 'labels/val', ''),
+        ('data.yaml', ['data.yaml', 'images/val/1.jpg', 'labels/val/1.txt'], 'images/val', 'labels/val', ''),
+        ('', ['data.yaml', 'valid/images/1.jpg', 'valid/labels/1.txt'], 'valid/images', 'valid/labels', ''),
+        ('valid', ['data.yaml', 'valid/images/1.jpg', 'valid/labels/1.txt'], 'valid/images', 'valid/labels', ''),
+        ('', ['classes.txt', 'images/val/1.jpg', 'labels/val/1.txt'], 'images/val', 'labels/val', ''),
+        ('images/val', ['labels/val/classes.txt', 'images/val/1.jpg'], 'images/val', 'labels/val', 'images/val'),
+    ],
+)
+def test_yolo(given, names, images, labels, root, tmp_path):
+    make(tmp_path, *names)
+    if (tmp_path / 'data.yaml').exists():  # its path is relative to the file, or to its folder's sibling
+        (tmp_path / 'data.yaml').write_text(f'{YAML}val: {images if "valid" not in images else "../" + images}\n')
+    source = find_boxes('--val', tmp_path / given, 'val')
+    assert source.kind == 'YOLO'
+    assert (source.images, source.annotations, source.root) == (tmp_path / images, tmp_path / labels, tmp_path / root)
+
+
+@pytest.mark.parametrize(
+    ('ann_file', 'images'),
+    [
+        ('annotations/instances_train2017.json', 'train2017'),
+        ('annotations/instances_train.json', 'images/train'),
+        ('annotations/train.json', 'train'),
+        ('annotations/train.json', 'images'),
+        ('train.json', 'images'),
+        ('train.json', ''),
+        ('train/_annotations.coco.json', 'train'),
+        ('labels/train.json', 'data/elsewhere'),
+    ],
+)
+def test_folder_of_coco_images(ann_file, images, tmp_path):
+    make(tmp_path, ann_file)
+    make(tmp_path / images, 'deep/er/1.jpg')
+    given = tmp_path / images if 'elsewhere' in images else None
+    found = find_images('--train', tmp_path / ann_file, ['deep/er/1.jpg', 'not-there.jpg'], given, 'train')
+    assert found == tmp_path / images
+    with pytest.raises(InputError, match=r'--train: none of the first 1 images .* \(2\.jpg\)'):
+        find_images('--train', tmp_path / ann_file, ['2.jpg'], given, 'train')
+
+
+@pytest.mark.parametrize(
+    ('given', 'images', 'masks'),
+    [
+        ('', 'images/train', 'annotations/train'),
+        ('', 'img_dir/train', 'ann_dir/train'),
+        ('', 'train/images', 'train/masks'),
+        ('train', 'train/images', 'train/masks'),
+        ('ann_dir/train', 'img_dir/train', 'ann_dir/train'),
+        ('', 'images', 'masks'),
+    ],
+)
+def test_masks(given, images, masks, tmp_path):
+    make(tmp_path, f'{images}/1.jpg', f'{masks}/1.png')
+    source = find_masks('--train', tmp_path / given, None, 'train')
+    assert (source.images, source.masks) == (tmp_path / images, tmp_path / masks)
+
+
+def test_masks_with_a_given_folder_of_images_or_a_list(tmp_path):
+    make(tmp_path, 'pics/train/1.jpg', 'm/train/1.png')
+    for images in ('pics', 'pics/train'):
+        source = find_masks('--train', tmp_path / 'm/train', tmp_path / images, 'train')
+        assert source.images == tmp_path / 'pics/train'
+    make(tmp_path, 'JPEGImages/1.jpg', 'SegmentationClass/1.png', 'ImageSets/Segmentation/train.txt')
+    assert find_masks('--train', tmp_path, None, 'train').listed == tmp_path / 'ImageSets/Segmentation/train.txt'
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (['x/1.jpg'], 'holds no boxes: neither COCO .* nor Pascal VOC .* nor YOLO'),
+        (['annotations/instances_train2014.json', 'annotations/instances_train2017.json'], 'several annotation files'),
+        (['images/train/1.jpg', 'labels/train/1.txt'], r'no data\.yaml or classes\.txt'),
+        (['Annotations/1.xml'], 'no folder JPEGImages or images'),
+        (['data.yaml'], 'must name one folder or list of images as train, got nothing'),
+    ],
+)
+def test_what_is_not_found(names, message, tmp_path):
+    with pytest.raises(InputError, match=f'--train: .*{message}'):
+        find_boxes('--train', make(tmp_path, *names), 'train')

@@ -1,0 +1,343 @@
+"""The config that is written: short, on top of a shipped one, with everything of the new data set."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from cvt_backbone.configs import dicts, kind_of, load_config
+from cvt_backbone.configs.text import MOST_LINES, Code
+from cvt_backbone.data.check import check_annotations, check_data
+from cvt_backbone.data.new import Request, make_plan, make_text, write
+from cvt_backbone.data.new.heads import class_settings
+from cvt_backbone.data.new.plan import common_root
+from cvt_backbone.data.new.schedule import make_schedule, propose_batch
+from cvt_backbone.errors import InputError
+from helpers.class_folders import make_folders
+
+for scope in ('mmdet', 'mmseg', 'mmpretrain'):
+    pytest.importorskip(scope)
+
+CLASSES = ('bolt', 'nut', 'screw')
+SQUARE = [[10, 10, 40, 10, 40, 40, 10, 40]]
+DETECTORS = (
+    'atss_cvt-13_fpn_1x_coco', 'cascade-mask-rcnn_cvt-13_fpn_ms-crop-3x_coco', 'dino-4scale_cvt-13_8xb2-12e_coco',
+    'mask2former_cvt-13_8xb2-lsj-50e_coco', 'mask-rcnn_cvt-13_fpn_1x_coco',
+    'retinanet_cvt-13_fpn_1x_coco', 'mask-rcnn_cvt-nano_fpn_digits', 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py',
+    'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+)  # fmt: skip
+SEGMENTORS = (
+    'mask2former_cvt-13_8xb2-160k_ade20k-512x512', 'segformer_cvt-13_8xb2-160k_ade20k-512x512',
+    'semantic-fpn_cvt-13_8xb2-80k_cityscapes-512x1024', 'upernet_cvt-13_1xb8-20k_camvid-360x480',
+    'semantic-fpn_cvt-nano_digits',
+)  # fmt: skip
+CLASSIFIERS = ('cvt-13_8xb256_in1k', 'cvt-13_8xb256_in1k-384px', 'cvt-13_8xb256_custom', 'cvt-nano_1xb64_digits')
+
+
+@pytest.fixture(scope='module')
+def boxes(tmp_path_factory):
+    """Twenty training images with a polygon of each class, and five to validate."""
+    root = tmp_path_factory.mktemp('boxes')
+    for split, count in (('train', 20), ('val', 5)):
+        (root / split).mkdir()
+        content = dict(images=[], annotations=[], categories=[dict(id=i, name=n) for i, n in enumerate(CLASSES, 5)])
+        for i in range(count):
+            Image.new('RGB', (80, 60)).save(root / f'{split}/{i}.jpg')
+            content['images'].append(dict(id=i, file_name=f'{i}.jpg', width=80, height=60))
+            for k in range(len(CLASSES)):
+                number = len(content['annotations']) + 1
+                content['annotations'].append(
+                    dict(id=number, image_id=i, category_id=5 + k, bbox=[10, 10, 30, 30], area=900, iscrowd=0,
+                         segmentation=SQUARE)
+                )  # fmt: skip
+        (root / 'annotations').mkdir(exist_ok=True)
+        (root / f'annotations/instances_{split}.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope='module')
+def masks(tmp_path_factory):
+    root = tmp_path_factory.mktemp('masks')
+    label = np.repeat(np.arange(3, dtype=np.uint8), 20)[None].repeat(40, 0)
+    for split, count in (('train', 20), ('val', 5)):
+        for folder in ('images', 'masks'):
+            (root / folder / split).mkdir(parents=True)
+        for i in range(count):
+            Image.new('RGB', (60, 40)).save(root / f'images/{split}/{i}.png')
+            Image.fromarray(label).save(root / f'masks/{split}/{i}_id.png')
+    (root / 'classes.txt').write_text('\n'.join(CLASSES))
+    return root
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    return make_folders(tmp_path_factory.mktemp('folders'), CLASSES, CLASSES, images=6)
+
+
+def new(base, root, tmp_path, **more):
+    """The base, the text and the config."""
+    cfg = load_config(base)
+    plan = make_plan(cfg, Request(base, root, root, **more))
+    text = make_text(plan, 'Head.')
+    write(plan, text, tmp_path / 'new.py', None)
+    return cfg, text, load_config(str(tmp_path / 'new.py'))
+
+
+def check(base, text, cfg, root):
+    """What holds of every written config."""
+    assert len(text.splitlines()) <= MOST_LINES
+    assert re.search(
+        r"^_base_ = __import__\('cvt_backbone'\)\.config_path\('(det|seg|cls|demo|mmdet::)\S+'\)$", text, re.M
+    )
+    assert 'cvt_backbone' in cfg.custom_imports.imports
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        while 'dataset' in dataset:
+            dataset = dataset.dataset
+        assert tuple(dataset.metainfo.classes) == CLASSES
+        assert dataset.data_root == f'{root}/'
+    numbers = [part[key] for part in dicts(cfg.model) for key in ('num_classes', 'num_things_classes') if key in part]
+    assert set(numbers) == {3}
+    assert cfg.test_dataloader.dataset == cfg.val_dataloader.dataset
+    assert cfg.test_evaluator == cfg.val_evaluator
+    ratio = cfg.train_dataloader.batch_size / base.auto_scale_lr.base_batch_size
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(base.optim_wrapper.optimizer.lr * ratio, rel=1e-2)
+    assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
+    for split in ('train', 'val'):
+        assert cfg[f'{split}_dataloader'].worker_init_fn == dict(type='start_worker')
+    assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
+    assert {'RandomStateHook', 'FiniteLossHook'} <= {hook.type for hook in cfg.custom_hooks}
+    assert cfg.default_hooks.checkpoint.max_keep_ckpts == 2
+    check_data(cfg, 'train', 'val', 'test')
+    check_annotations(cfg, 'train', 'val', 'test')
+
+
+@pytest.mark.parametrize('base', DETECTORS)
+def test_detectors(base, boxes, tmp_path):
+    old, text, cfg = new(base, boxes, tmp_path)
+    check(old, text, cfg, boxes)
+    assert cfg.val_evaluator.ann_file == f'{boxes}/annotations/instances_val.json'
+    assert kind_of(cfg.val_evaluator) == 'CocoMetric'
+    assert cfg.val_evaluator.metric == old.val_evaluator.metric
+    for weights in (part['class_weight'] for part in dicts(cfg.model) if part.get('class_weight')):
+        assert weights == [1.0, 1.0, 1.0, 0.1]
+
+
+@pytest.mark.parametrize('base', SEGMENTORS)
+def test_segmentors(base, masks, tmp_path):
+    old, text, cfg = new(base, masks, tmp_path)
+    check(old, text, cfg, masks)
+    for split in ('train', 'val'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert (dataset.img_suffix, dataset.seg_map_suffix) == ('.png', '_id.png')
+        assert len(dataset.metainfo.palette) == 3
+        assert not any(step.get('reduce_zero_label') for step in dataset.pipeline)
+        assert [step.type for step in dataset.pipeline] == [
+            step.type for step in old[f'{split}_dataloader'].dataset.pipeline
+        ]
+
+
+@pytest.mark.parametrize('base', CLASSIFIERS)
+def test_classifiers(base, folders, tmp_path):
+    old, text, cfg = new(base, folders, tmp_path)
+    check(old, text, cfg, folders)
+    assert cfg.val_evaluator == dict(type='Accuracy', topk=(1,))
+    assert cfg.model.head.get('topk', (1,)) == (1,)
+    assert not cfg.train_dataloader.drop_last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('base', 'root'),
+    [(DETECTORS[1], 'boxes'), (DETECTORS[3], 'boxes'), (SEGMENTORS[0], 'masks'), (CLASSIFIERS[0], 'folders')],
+)
+def test_models_take_a_step(base, root, tmp_path, request):
+    from cvt_backbone.analysis import trial
+    from cvt_backbone.models import build_random
+
+    _, _, cfg = new(base, request.getfixturevalue(root), tmp_path)
+    batch = trial.random_batch(cfg, (128, 128))
+    model = build_random(cfg, (128, 128))
+    assert math.isfinite(trial.take_step(model, batch)['loss'].item())
+
+
+def without_masks(boxes, tmp_path, every=1):
+    root = tmp_path / 'data'
+    (root / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (root / split).symlink_to(boxes / split)
+        content = json.loads((boxes / f'annotations/instances_{split}.json').read_text())
+        for annotation in content['annotations'][::every]:
+            del annotation['segmentation']
+        (root / f'annotations/instances_{split}.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize('base', [DETECTORS[1], DETECTORS[4], 'mask-rcnn_cvt-nano_fpn_digits'])
+def test_mask_head_is_turned_off(base, boxes, tmp_path):
+    root = without_masks(boxes, tmp_path)
+    old, text, cfg = new(base, root, tmp_path)
+    check(old, text, cfg, root)
+    assert cfg.model.roi_head.mask_head is None
+    assert cfg.model.roi_head.mask_roi_extractor is None
+    assert cfg.val_evaluator.metric == 'bbox'
+    for split in ('train', 'val'):
+        assert not any(part.get('with_mask') for part in dicts(cfg[f'{split}_dataloader']))
+    if base == DETECTORS[4]:
+        from cvt_backbone.models import build
+
+        assert not build(cfg).with_mask
+
+
+@pytest.mark.parametrize(
+    ('base', 'every', 'message'),
+    [
+        (DETECTORS[4], 5, r'15 of 75 boxes have no mask, .* one for each, or none at all'),
+        (DETECTORS[3], 1, 'no box has a mask, and Mask2Former cannot do without; take a detector such as retinanet'),
+    ],
+)
+def test_masks_that_are_needed(base, every, message, boxes, tmp_path):
+    root = without_masks(boxes, tmp_path, every)
+    with pytest.raises(InputError, match=message):
+        new(base, root, tmp_path)
+
+
+@pytest.mark.parametrize(
+    'base',
+    [
+        'panoptic-fpn_cvt-13_fpn_1x_coco',
+        'mask2former_cvt-13_8xb2-lsj-50e_coco-panoptic',
+        'mmdet::htc/htc_r50_fpn_1x_coco.py',
+    ],
+)
+def test_maps_cannot_be_learned_from_boxes(base, boxes):
+    with pytest.raises(InputError, match='also learns a semantic or panoptic map'):
+        make_plan(load_config(base), Request(base, boxes, boxes))
+
+
+def test_codes_get_poly2mask(boxes, tmp_path):
+    base = tmp_path / 'base.py'
+    base.write_text(
+        "_base_ = __import__('cvt_backbone').config_path('mask-rcnn_cvt-13_fpn_1x_coco')\n"
+        'train_dataloader = dict(dataset=dict(pipeline=[dict(step, poly2mask=False) if step.type == "LoadAnnotations" '
+        'else step for step in _base_.train_dataloader.dataset.pipeline]))\n'
+    )
+    root = without_masks(boxes, tmp_path, 1)
+    for path in (root / 'annotations').iterdir():
+        content = json.loads(path.read_text())
+        for annotation in content['annotations']:
+            annotation['segmentation'] = dict(size=[60, 80], counts=[1000, 500, 3300])
+        path.write_text(json.dumps(content))
+    cfg = load_config(str(base))
+    plan = make_plan(cfg, Request(str(base), root, root))
+    text = make_text(plan, '')
+    assert f'_base_ = {str(base)!r}' in text
+    write(plan, text, tmp_path / 'new.py', None)
+    loads = [
+        part
+        for part in dicts(Config.fromfile(tmp_path / 'new.py').train_dataloader)
+        if kind_of(part) == 'LoadAnnotations'
+    ]
+    assert loads == [dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=True)]
+
+
+def test_chosen_classes(boxes, tmp_path):
+    """In the file's order, whatever order they are given in."""
+    _, text, _ = new(DETECTORS[4], boxes, tmp_path, classes=('screw', 'bolt'))
+    assert "classes = ('bolt', 'screw')" in text
+    with pytest.raises(InputError, match=r'--classes: gear is not in .*json, which has bolt, nut, screw'):
+        new(DETECTORS[4], boxes, tmp_path, classes=('gear',))
+
+
+class TestSchedule:
+    """Of a base of known length on other numbers of images."""
+
+    def settings(self, base, images, batch):
+        cfg = load_config(base)
+        from cvt_backbone.data.new.plan import find_dataset
+
+        found = make_schedule(cfg, find_dataset(cfg, 'train').settings, images, batch)
+        return {name: getattr(value, 'value', value) for name, value in found}
+
+    @pytest.mark.parametrize(
+        ('images', 'epochs'), [(118_287, 12), (118_287 // 4, 24), (118_287 // 100, 120), (50, 300), (473_148, 6)]
+    )
+    def test_epochs_go_with_the_root_of_the_images(self, images, epochs):
+        found = self.settings('mask-rcnn_cvt-13_fpn_1x_coco', images, 16)
+        assert found['train_cfg'] == dict(max_epochs=epochs, val_interval=max(1, epochs // 12))
+        warm_up, steps = found['param_scheduler']
+        assert steps['milestones'] == [round(8 * epochs / 12), round(11 * epochs / 12)]
+        assert (steps['begin'], steps['end']) == (0, epochs)
+        assert warm_up['end'] == min(1000, epochs * -(-images // 16) // 10)
+        assert found['optim_wrapper']['optimizer']['lr'] == 1e-4
+
+    def test_iterations(self):
+        """160k steps of 16 images over 20,210, on a quarter of the images with a quarter of the batch."""
+        found = self.settings('upernet_cvt-13_8xb2-160k_ade20k-512x512', 20_210 // 4, 4)
+        loop = found['train_cfg']
+        assert loop['max_iters'] == pytest.approx(160_000 * 2, rel=0.02)
+        assert loop['val_interval'] == pytest.approx(loop['max_iters'] / 12, rel=0.05)
+        linear, poly = found['param_scheduler']
+        assert (linear['begin'], linear['end'], poly['begin'], poly['end']) == (0, 1500, 1500, loop['max_iters'])
+        assert found['optim_wrapper']['optimizer']['lr'] == pytest.approx(6e-5 / 4)
+
+    def test_a_base_of_unknown_data_keeps_its_length(self):
+        found = self.settings('upernet_cvt-13_1xb8-20k_camvid-360x480', 100, 4)
+        assert found['train_cfg']['max_iters'] == 40_000
+        assert self.settings('mask-rcnn_cvt-nano_fpn_digits', 100, 8)['train_cfg']['max_epochs'] == 5
+
+    def test_a_schedule_made_for_one_length_becomes_a_cosine(self):
+        found = self.settings('cvt-13_8xb256_in1k', 1000, 64)
+        assert [part['type'] for part in found['param_scheduler']] == ['LinearLR', 'CosineAnnealingLR']
+        assert found['param_scheduler'][1]['T_max'] == found['train_cfg']['max_epochs'] == 300
+
+    def test_batch(self):
+        cfg = load_config('cvt-13_8xb256_in1k')
+        assert [propose_batch(cfg, images) for images in (10**6, 800, 3)] == [256, 100, 2]
+
+
+@pytest.mark.parametrize(
+    ('paths', 'root', 'below'),
+    [
+        (['data/a/x.json', 'data/b'], 'data/', ['a/x.json', 'b']),
+        (['x.json', 'images'], './', ['x.json', 'images']),
+        (['a/x.json', 'a'], 'a/', ['x.json', '']),
+        (['/data/x.json', '/data/images'], '/data/', ['x.json', 'images']),
+        (['/data/x.json', '/else/images'], '/', ['data/x.json', 'else/images']),
+    ],
+)
+def test_common_root(paths, root, below):
+    assert common_root([Path(path) for path in paths]) == (root, below)
+
+
+def test_paths_upward_become_absolute(tmp_path, monkeypatch):
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    assert common_root([Path('../data/x.json'), Path('images')]) == (f'{tmp_path}/', ['data/x.json', 'here/images'])
+
+
+def test_heads_of_one_class_stay():
+    model = dict(
+        backbone=dict(type='X'),
+        rpn_head=dict(num_classes=1),
+        roi_head=dict(bbox_head=[dict(num_classes=80), dict(num_classes=80)]),
+        decode_head=dict(
+            num_classes=80, loss=dict(class_weight=[0.5] * 80 + [0.1]), other=dict(class_weight=[1, 2] * 40)
+        ),
+    )
+    changes, old = class_settings(model)
+    assert old == 80
+    assert changes == dict(
+        roi_head=dict(bbox_head='[dict(head, num_classes=num_classes) for head in _base_.model.roi_head.bbox_head]'),
+        decode_head=dict(
+            num_classes='num_classes',
+            loss=dict(class_weight='[0.5] * num_classes + [0.1]'),
+            other=dict(class_weight=None),
+        ),
+    )
+    assert isinstance(changes['decode_head']['num_classes'], Code)
