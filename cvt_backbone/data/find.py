@@ -245,8 +245,12 @@ def find_masks(argument: str, path: Path, images: Path | None, split: str) -> Ma
         if pictures and masks:
             listed = [place / f'ImageSets/Segmentation/{name}.txt' for name in SPLITS[split]]
             for name in SPLITS[split]:
-                if (pictures / name).is_dir() and (masks / name).is_dir():
-                    return MaskSource(pictures / name, masks / name)
+                pair = pictures / name, masks / name
+                if all(folder.is_dir() for folder in pair):
+                    return MaskSource(*pair)
+                if any(folder.is_dir() for folder in pair):
+                    there, lacking = sorted(pair, key=Path.is_dir, reverse=True)
+                    raise InputError(f'{argument}: there is {there}, but no {lacking}')
             return MaskSource(pictures, masks, next((file for file in listed if file.is_file()), None))
     # A folder of masks: the images have the same path but for one part.
     for i in range(len(path.parts) - 1, -1, -1):

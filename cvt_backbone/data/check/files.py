@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.registry import Registry
 
 from ...configs import datasets_of, dicts
@@ -96,8 +95,8 @@ def check_num_classes(name: str, heads: Any, classes: Sequence[str]) -> None:
 
 
 def warn(message: str) -> None:
-    """Log what the user should look at, and go on."""
-    print_log(message, logger='current', level=logging.WARNING)
+    """Say what the user should look at, and go on; there is no logger yet."""
+    print(f'warning: {message}', file=sys.stderr)
 
 
 def _is_remote(dataset: dict) -> bool:
