@@ -128,7 +128,7 @@ def history_of(**changes):
         (Calls(np.ndarray, (1 << 40,)), 'an empty Array'),
         (Calls(np.frombuffer, b'ab'), 'asks for numpy'),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_refused(tmp_path, content, message):
     torch.save({'message_hub': {'log_scalars': [content]}}, tmp_path / 'w.pth')
