@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md # a user's own files in the checkout are left out
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
-PYTEST := -m pytest -n auto --dist loadgroup $(if $(FAST),-m "not slow")
+PYTEST := -m pytest -n auto --dist loadfile $(if $(FAST),-m "not slow")
 
 .PHONY: demo test test-upstream setup lint docs docs-serve clean
 
