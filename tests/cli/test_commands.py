@@ -243,6 +243,13 @@ def test_config_by_name_or_path(name, command, monkeypatch, tmp_path):
     assert '| total | 19.997 |' in printed
 
 
+def test_package_that_is_not_installed(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(common, 'find_spec', lambda name: None)
+    expected = 'error: scikit-learn is not installed: pip install scikit-learn\n'
+    assert command('digits', str(tmp_path / 'digits')) == (2, '', expected)
+    assert not list(tmp_path.iterdir())
+
+
 def test_local_rank_of_older_launchers(monkeypatch):
     parser = common.make_parser('', '')
     common.add_run(parser)
