@@ -4,7 +4,7 @@ Every command takes a config by the name in the first column.
 
     start     data and image size of the published weights that it starts from; `-` for random weights or your own file
     windows   sides of the attention windows in tokens, stage by stage; `-` for global attention
-    schedule  in epochs (12e) or in thousands of iterations (160k)
+    schedule  epochs (12e) or iterations (160k)
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def config_table(task: str, entries: Sequence[Entry], published: Mapping[str, En
             start(entry, published),
             entry.windows,
             entry.metadata['Training Data'].split(', ')[-1],
-            entry.schedule,
+            entry.schedule.replace(' epochs', 'e').replace(' iterations', ''),
         )
         for entry in entries
     ]

@@ -50,10 +50,11 @@ class Entry:
 
     @property
     def schedule(self) -> str:
-        """Length of the training, in epochs (``12e``) or in thousands of iterations (``160k``)."""
+        """Length of the training: ``12 epochs`` or ``160k iterations``."""
         if 'Epochs' in self.metadata:
-            return f'{self.metadata["Epochs"]}e'
-        return f'{self.metadata["Iterations"] / 1000:.3g}k'
+            return f'{self.metadata["Epochs"]} epochs'
+        count = self.metadata['Iterations']
+        return f'{count / 1000:g}k iterations' if count >= 1000 else f'{count} iterations'
 
 
 def _window(side: int | list[int | None] | None) -> str:

@@ -52,9 +52,9 @@ def test_facts(entry):
 @pytest.mark.parametrize(
     ('metadata', 'windows', 'schedule'),
     [
-        (dict(Epochs=12), 'global', '12e'),
-        (dict(Iterations=368750, Windows=[56, 28, None]), '56 28 -', '369k'),
-        (dict(Iterations=500, Windows=[56, None, [14, None, 14]]), '56 - 14/-', '0.5k'),
+        (dict(Epochs=12), 'global', '12 epochs'),
+        (dict(Iterations=368750, Windows=[56, 28, None]), '56 28 -', '368.75k iterations'),
+        (dict(Iterations=500, Windows=[56, None, [14, None, 14]]), '56 - 14/-', '500 iterations'),
     ],
 )
 def test_facts_as_text(metadata, windows, schedule):
