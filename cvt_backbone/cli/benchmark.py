@@ -31,7 +31,7 @@ MIN_SIDE = 32  # pixels; below, the last maps of four-level backbones are empty
 def main() -> None:
     """Plan, measure, write."""
     args = parse_args()
-    check_installed('demo', matplotlib='matplotlib')
+    check_installed(matplotlib='matplotlib')
     from ..analysis.benchmark.report import Result
     from ..analysis.benchmark.run import make_folder, measure_all, plan
 

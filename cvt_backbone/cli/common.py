@@ -118,11 +118,10 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def check_installed(extra: str, **packages: str) -> None:
-    """See that packages of an extra are there before they are imported.
+def check_installed(**packages: str) -> None:
+    """See that packages that this one does not require are there, before they are imported.
 
     Args:
-        extra: That of setup.py which has them.
         **packages: Module -> name of the package.
 
     Raises:
@@ -130,4 +129,4 @@ def check_installed(extra: str, **packages: str) -> None:
     """
     for module, package in packages.items():
         if find_spec(module) is None:
-            raise InputError(f'{package} is not installed: pip install -e ".[{extra}]"')
+            raise InputError(f'{package} is not installed: pip install {package}')

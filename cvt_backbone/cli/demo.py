@@ -23,7 +23,7 @@ def main() -> None:
     add_config(parser, CONFIG)
     add_run(parser)
     args = parse_args(parser)
-    check_installed('demo', matplotlib='matplotlib', sklearn='scikit-learn', pycocotools='pycocotools', rich='rich')
+    check_installed(matplotlib='matplotlib', sklearn='scikit-learn', pycocotools='pycocotools', rich='rich')
     from mmengine.runner import Runner
     from rich.console import Console
 

@@ -43,7 +43,7 @@ def main() -> None:
             f'--{name}', metavar='N', type=int, default=DIGITS[name], help=f'{text} (default: %(default)s)'
         )
     args = parser.parse_args()
-    check_installed('demo', sklearn='scikit-learn', pycocotools='pycocotools')
+    check_installed(sklearn='scikit-learn', pycocotools='pycocotools')
     from ..data.digits import make_digits
 
     make_digits(**vars(args))

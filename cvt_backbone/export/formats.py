@@ -64,7 +64,7 @@ def import_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f'--format: {error.name} is not installed; pip install -e ".[export]"') from error
+        raise InputError(f'--format: {error.name} is not installed: pip install onnx onnxruntime onnxscript') from error
 
 
 def write(exported: Exported, name: str, path: Path, size: list[int] | None = None) -> float:

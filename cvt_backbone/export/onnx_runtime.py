@@ -28,7 +28,7 @@ class OnnxModel:
         try:
             import onnxruntime
         except ImportError as error:
-            raise InputError(f'{path}: onnxruntime is not installed; pip install -e ".[export]"') from error
+            raise InputError(f'{path}: onnxruntime is not installed: pip install onnxruntime') from error
         provider = 'CUDAExecutionProvider' if device.startswith('cuda') else 'CPUExecutionProvider'
         if provider not in onnxruntime.get_available_providers():
             raise InputError(

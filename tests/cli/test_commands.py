@@ -205,7 +205,7 @@ def test_list(command):
     cells = [re.split(r' {2,}', line) for line in printed.splitlines()]
     names = sorted(path.stem for path in list_configs())
     assert sorted(row[0] for row in cells if row[0] in names) == names
-    assert ['mask-rcnn_cvt-21_fpn_ms-crop-3x_coco', 'cvt-21', '56 28 -', 'COCO 2017', '36 epochs'] in cells
+    assert ['mask-rcnn_cvt-21_fpn_ms-crop-3x_coco', 'cvt-21', '1k 224', '56 28 -', 'COCO 2017', '36e'] in cells
     assert ['cvt-13', '64 192 384', '1 2 10', '1 3 6'] in cells
     assert {row[0] for row in cells} >= set(ZOO)
     sizes = dict.fromkeys(TASKS, 0)
@@ -241,6 +241,13 @@ def test_config_by_name_or_path(name, command, monkeypatch, tmp_path):
     status, printed, _ = command('flops', name, '--shape', '64', '64')
     assert status == 0
     assert '| total | 19.997 |' in printed
+
+
+def test_package_that_is_not_installed(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(common, 'find_spec', lambda name: None)
+    expected = 'error: scikit-learn is not installed: pip install scikit-learn\n'
+    assert command('digits', str(tmp_path / 'digits')) == (2, '', expected)
+    assert not list(tmp_path.iterdir())
 
 
 def test_local_rank_of_older_launchers(monkeypatch):
