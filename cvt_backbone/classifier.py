@@ -80,7 +80,7 @@ def get_model(name: str, pretrained: bool | str = False) -> Classifier:
 
 def _entries() -> dict[str, Entry]:
     found = read_metafile(shipped('configs') / 'cls/metafile.yml')
-    return {entry.name.replace('_3rdparty', ''): entry for entry in found}
+    return {entry.name.replace('_3rdparty', ''): entry for entry in found if entry.weights}
 
 
 def _load(model: Classifier, path: str) -> None:
