@@ -1,8 +1,8 @@
 """List the zoo and the shipped configs, or with --weights the published weights.
 
-Every command takes a config by the name in the first column. `starts from` are data and image size of the published
-weights; `-` is random weights or a file of yours. `windows` are the sides of the attention windows in tokens, stage by
-stage; `-` is global attention.
+Every command takes a config by the name in the first column. `weights` are what the backbone starts from: those of
+ImageNet-1k at 224 pixels, or of ImageNet-22k, then 1k, at 384; `-` is random weights or your own. `windows` are the
+sides of the attention windows in tokens, stage by stage; `-` is global attention.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ def config_table(task: str, entries: Sequence[Entry], published: Mapping[str, En
     rows = [
         (
             config_name(entry),
-            entry.metadata.get('Arch', '?'),
             start(entry, published),
             entry.windows,
             entry.metadata['Training Data'].split(', ')[-1],
@@ -56,17 +55,17 @@ def config_table(task: str, entries: Sequence[Entry], published: Mapping[str, En
         )
         for entry in entries
     ]
-    head = (f'{len(rows)} configs', 'arch', 'starts from', 'windows', 'data', 'schedule')
+    head = (f'{len(rows)} configs', 'weights', 'windows', 'data', 'schedule')
     return f'{TASKS[task]} ({task})\n' + columns(head, rows)
 
 
 def start(entry: Entry, published: Mapping[str, Entry]) -> str:
-    """What the backbone starts from: ``1k 224``, ``22k 1k 384``, the name of a shipped file, or ``-``."""
+    """What the backbone starts from: ``1k 224``, ``22k 384``, ``digits`` or ``-``."""
     name = entry.metadata.get('Pretrained', '-')
     if name not in published:
-        return name
+        return name.rpartition('_')[2]
     meta = published[name].metadata
-    return f'{meta["Training Data"].replace("ImageNet-", "").replace(",", "")} {meta["Input Size"]}'
+    return f'{meta["Training Data"].split(", ")[0].removeprefix("ImageNet-")} {meta["Input Size"]}'
 
 
 def weights_table(entries: Sequence[Entry]) -> str:

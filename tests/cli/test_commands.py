@@ -205,7 +205,10 @@ def test_list(command):
     cells = [re.split(r' {2,}', line) for line in printed.splitlines()]
     names = sorted(path.stem for path in list_configs())
     assert sorted(row[0] for row in cells if row[0] in names) == names
-    assert ['mask-rcnn_cvt-21_fpn_ms-crop-3x_coco', 'cvt-21', '56 28 -', 'COCO 2017', '36 epochs'] in cells
+    assert ['mask-rcnn_cvt-21_fpn_ms-crop-3x_coco', '1k 224', '56 28 -', 'COCO 2017', '36 epochs'] in cells
+    assert ['mask-rcnn_cvt-w24_fpn_1x_coco', '22k 384', '96 48 -', 'COCO 2017', '12 epochs'] in cells
+    assert ['retinanet_cvt-nano_fpn_digits', 'digits', 'global', 'digits', '5 epochs'] in cells
+    assert ['cvt-13_8xb256_in1k', '-', 'global', 'ImageNet-1k', '300 epochs'] in cells
     assert ['cvt-13', '64 192 384', '1 2 10', '1 3 6'] in cells
     assert {row[0] for row in cells} >= set(ZOO)
     sizes = dict.fromkeys(TASKS, 0)
