@@ -9,7 +9,7 @@ pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
 from cvt_backbone.archs import ZOO, get_arch
-from cvt_backbone.configs import find_owner, list_configs
+from cvt_backbone.configs import find_owner, list_configs, sources_of
 from cvt_backbone.configs.metafiles import Entry, read_metafiles
 from helpers import ROOT
 from helpers.config_checks import load
@@ -34,9 +34,8 @@ def test_facts(entry):
     arch, named = get_arch(backbone.arch), ZOO[meta['Arch']]
     assert (arch.embed_dims, arch.depths) == (named.embed_dims, named.depths)
     assert plain(backbone.get('window_sizes')) == meta.get('Windows')
-    if entry.config.startswith(('configs/det', 'configs/seg', 'configs/demo')):
-        source = backbone.init_cfg.checkpoint
-        assert meta['Pretrained'] == PUBLISHED.get(source, Path(source).stem)
+    sources = [Path(source).stem if 'digits' in source else PUBLISHED.get(source) for source in sources_of(cfg)]
+    assert (sources or [None])[0] == meta.get('Pretrained')
     assert {'det': 'mmdet', 'seg': 'mmseg', 'cls': 'mmpretrain'}[entry.task] == cfg.default_scope
     assert meta['Batch Size'] == cfg.auto_scale_lr.base_batch_size
     assert meta.get('Epochs') == cfg.train_cfg.get('max_epochs')
