@@ -55,14 +55,13 @@ def fetch_pretrained(cfg: Config) -> None:
         InputError: They are not there, cannot be downloaded or would run code; the message says what to do.
     """
     others = (
-        'give other weights by --cfg-options pretrained=FILE_OR_FOLDER_OR_URL, or start from random ones by '
-        '--cfg-options pretrained=None'
+        'other weights: --cfg-options pretrained=FILE_OR_FOLDER_OR_URL, random weights: --cfg-options pretrained=None'
     )
     for source in sources_of(cfg):
         try:
             check_checkpoint('pretrained', str(source))
         except InputError as error:
-            raise InputError(f'{error}; or {others}') from error
+            raise InputError(f'{error}; {others}') from error
 
 
 def build_initialised(cfg: Config) -> nn.Module:

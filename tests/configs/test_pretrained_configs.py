@@ -188,7 +188,7 @@ def test_fetching_says_what_to_do():
 
 def test_a_file_of_the_config_that_is_not_there():
     pytest.importorskip('mmpretrain')
-    with pytest.raises(InputError, match=r'pretrained: work_dirs/.*/epoch_300\.pth does not exist; give other weights'):
+    with pytest.raises(InputError, match=r'pretrained: work_dirs/.*/epoch_300\.pth does not exist; other weights'):
         fetch_pretrained(load_config('cvt-13_8xb256_in1k-384px'))
 
 

@@ -60,7 +60,7 @@ def test_bad_files(classifier, tmp_path, monkeypatch, capfd):
     assert call(monkeypatch, export, config, tmp_path / 'no.pth', *JIT, '-o', tmp_path / 'x') == 2
     assert 'no.pth cannot be read: No such file' in one_error(capfd)
     assert call(monkeypatch, export, config, tmp_path / 'file', *JIT, '-o', tmp_path / 'x') == 2
-    assert 'is no checkpoint' in one_error(capfd)
+    assert 'file is empty' in one_error(capfd)
     assert call(monkeypatch, export, SEGMENTOR, checkpoint, *JIT, '-o', tmp_path / 'x') == 2
     assert 'is not of the model of this config' in one_error(capfd)
     assert call(monkeypatch, export, config, checkpoint, *JIT, '-o', tmp_path) == 2

@@ -73,10 +73,10 @@ SCHEDULERS = [
 @pytest.mark.parametrize('scheduler', SCHEDULERS, ids=['one cycle', 'linear and steps'])
 @pytest.mark.parametrize('optimizer', [dict(type='AdamW', lr=0.01), dict(type='SGD', lr=0.01, momentum=0.9)])
 def test_resume(tmp_path, opened, scheduler, optimizer):
-    whole = train(tmp_path / f'whole{id(scheduler)}', scheduler, optimizer)
+    whole = train(tmp_path / f'{tmp_path.name}-whole', scheduler, optimizer)
     assert not opened
     source = f'{whole.work_dir}/epoch_2.pth'
-    resumed = train(tmp_path / f'resumed{id(scheduler)}', scheduler, optimizer, source)
+    resumed = train(tmp_path / f'{tmp_path.name}-resumed', scheduler, optimizer, source)
     assert [str(path) for path in opened] == [source]
     first, second = (
         CheckpointLoader.load_checkpoint(f'{runner.work_dir}/epoch_{EPOCHS}.pth') for runner in (whole, resumed)
