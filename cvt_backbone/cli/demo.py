@@ -35,12 +35,12 @@ def main() -> None:
     from ..training.start import settle_start
 
     cfg = load_config(args.config, args.cfg_options)
+    settle_start(cfg)
     folder = digits_folder(Path(cfg.get('data_root', '')))
     if folder and not folder.exists() and 'data_root' not in (args.cfg_options or {}):
         print(f'{folder} is missing: making it first, as `cvt-backbone digits {folder}` does')
         make_digits(folder, **DIGITS)
     check_data(cfg, 'train', 'val')
-    settle_start(cfg)
     settle_work_dir(cfg, args.work_dir, args.config)
     fetch_pretrained(cfg)
     runner = Runner.from_cfg(cfg)

@@ -177,10 +177,11 @@ def test_fetching_says_what_to_do():
     message = str(raised.value)
     assert message.startswith(f'pretrained: {zoo_address("cvt-13")} cannot be downloaded: ')
     assert re.search(
-        r'Fetch the file by hand and save it as \S+/hub/checkpoints/[0-9a-f]{8}-pytorch_model\.bin; or', message
+        r'Fetch the file by hand and save it as \S+/hub/checkpoints/[0-9a-f]{8}-pytorch_model\.bin; other weights: ',
+        message,
     )
     assert 'pretrained=FILE_OR_FOLDER_OR_URL' in message
-    assert message.endswith('from random ones by --cfg-options pretrained=None')
+    assert message.endswith('random weights: --cfg-options pretrained=None')
     assert '\n' not in message
     set_pretrained(cfg, None)
     fetch_pretrained(cfg)
