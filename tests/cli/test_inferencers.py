@@ -1,4 +1,4 @@
-"""The examples of docs/inferencers.md, run as they stand beside small models."""
+"""The examples of docs/howto/inferencers.md, run as they stand beside small models."""
 
 import re
 
@@ -14,7 +14,7 @@ from helpers.foreign import Classifier, write_torch
 from helpers.hostile import touch
 from helpers.tool_parts import DETECTOR, SEGMENTOR, make_classifier, make_model
 
-BLOCKS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/inferencers.md').read_text(), re.DOTALL)
+BLOCKS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/howto/inferencers.md').read_text(), re.DOTALL)
 DETECTION, FROM_WEIGHTS, SEGMENTATION, CLASSIFICATION, SAHI, PLAIN = BLOCKS
 
 

@@ -73,17 +73,12 @@ def config_table(*folders: str) -> str:
 
 def evaluation_commands() -> str:
     """How each row of the zoo is evaluated on ImageNet."""
-    commands = []
-    for entry in read_metafiles():
-        if entry.weights:
-            file = entry.name.replace('_3rdparty', '') + '.pth'
-            commands.append(
-                f'cvt-backbone convert {entry.weights[0]} \\\n'
-                f'    {file} --to mmpretrain\n'
-                f'cvt-backbone test {stem(entry)} {file} \\\n'
-                f'    --cfg-options data_root=data/imagenet\n'
-            )
-    return f'```bash\n{chr(10).join(commands)}```\n'
+    commands = [
+        f'cvt-backbone test {stem(entry)} \\\n    {entry.weights[0]} \\\n    --cfg-options data_root=data/imagenet\n'
+        for entry in read_metafiles()
+        if entry.weights
+    ]
+    return f'```bash\n{"".join(commands)}```\n'
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
