@@ -11,8 +11,8 @@ python=$1 venv=$2 line=$3
 cd "$(dirname "$0")/.."
 
 case $line in
-    onedl) constraints=requirements/constraints.txt mmcv=onedl-mmcv extras=onedl,demo,export,docs,test newest=99 ;;
-    upstream) constraints=requirements/constraints-upstream.txt mmcv=mmcv extras=upstream,demo,test newest=11 ;;
+    onedl) constraints=requirements/constraints.txt mmcv=onedl-mmcv extras=onedl,data,demo,export,docs,test newest=99 ;;
+    upstream) constraints=requirements/constraints-upstream.txt mmcv=mmcv extras=upstream,data,demo,test newest=11 ;;
     *) fail "LINE must be onedl or upstream, got '$line'" ;;
 esac
 version=$("$python" -c 'import sys; print(*sys.version_info[:2], sep=".")' 2>/dev/null) || fail "cannot run PYTHON '$python'; call make with PYTHON=/path/to/python3"

@@ -46,6 +46,11 @@ def test_splits_of_different_classes(tmp_path):
     refused(r'class dog is in only one of .*train and .*val', classifier(tmp_path))
 
 
+def test_no_image(tmp_path):
+    make_folders(tmp_path, images=0)
+    refused('train hold no image, and the train data need some', classifier(tmp_path))
+
+
 @pytest.mark.parametrize(
     ('labels', 'message'),
     [

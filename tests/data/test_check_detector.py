@@ -1,7 +1,9 @@
 """COCO files compared with a detector's config: what would fail late, train on nothing or learn wrong labels."""
 
+import importlib
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from cvt_backbone.data import check
 from cvt_backbone.data.check import check_annotations, check_data, detector
 from cvt_backbone.errors import InputError
 from helpers.own_data import code
+from helpers.tools import call, one_error
 
 pytest.importorskip('mmdet')
 
@@ -156,6 +159,12 @@ BAD = {
         {},
         r"class 0 of .*train\.json is nut, but of metainfo\.classes bolt; .* classes=\('nut', 'bolt'\)",
     ),
+    'a string of classes': (
+        'train',
+        None,
+        {'train_dataloader.dataset.metainfo.classes': 'bolt'},
+        r"classes of the train data is the string 'bolt'; one class is a tuple, too: \('bolt',\)",
+    ),
     'another order of val': ('val', turned, {}, r'class 0 of .*val\.json is nut'),
     'the first class is not in the file': ('val', first_category_gone, {}, r'class 0 of .*val\.json is nut, but'),
     'label out of range': ('val', each('annotations', category_id=8), {}, 'category_id 8, and no category has this id'),
@@ -290,3 +299,27 @@ def test_data_sets_inside_wrappers(data):
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
     with pytest.raises(InputError, match='class 0'):
         run(cfg)
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_commands_check_before_anything_is_built(command, data, tmp_path, monkeypatch, capfd):
+    """One line and status 2, unless the check is not wanted."""
+    module = importlib.import_module(f'cvt_backbone.cli.{command}')
+    root = data('val', turned)
+    cfg = config(root)
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.dump(tmp_path / 'config.py')
+    checkpoint = [tmp_path / 'x.pth'] if command == 'test' else []
+    (tmp_path / 'x.pth').touch()
+    args = [tmp_path / 'config.py', *checkpoint, '--work-dir', tmp_path / 'run']
+    assert call(monkeypatch, module, *args) == 2
+    assert re.match(r'error: metainfo: .* class 0 of .*val\.json is nut', one_error(capfd))
+    assert not (tmp_path / 'run').exists()
+
+    def built(*_, **__):
+        raise InputError('built')
+
+    monkeypatch.setattr('mmengine.registry.RUNNERS.build', built)
+    monkeypatch.setattr('mmengine.runner.Runner.from_cfg', built)
+    assert call(monkeypatch, module, *args, '--no-check') == 2
+    assert one_error(capfd) == 'error: built'

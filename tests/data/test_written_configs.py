@@ -142,6 +142,19 @@ def test_segmentors(base, masks, tmp_path):
         ]
 
 
+def test_colours_of_palette_masks(masks, tmp_path):
+    for split in ('train', 'val'):
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        (tmp_path / f'images/{split}').symlink_to(masks / f'images/{split}')
+        (tmp_path / f'masks/{split}').mkdir(parents=True)
+        for path in (masks / f'masks/{split}').iterdir():
+            mask = Image.open(path)
+            mask.putpalette([1, 2, 3, 40, 50, 60, 7, 8, 9])
+            mask.save(tmp_path / f'masks/{split}/{path.name}')
+    _, _, cfg = new(SEGMENTORS[-1], tmp_path, tmp_path, classes=CLASSES)
+    assert cfg.train_dataloader.dataset.metainfo.palette == [[1, 2, 3], [40, 50, 60], [7, 8, 9]]
+
+
 @pytest.mark.parametrize('base', CLASSIFIERS)
 def test_classifiers(base, folders, tmp_path):
     old, text, cfg = new(base, folders, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
         None: images are not counted.
 
     Raises:
-        InputError: There are fewer than two classes, not as many as the head has, or not the same in all splits.
+        InputError: There are fewer than two classes, not as many as the head has, not the same in all splits, or no image.
     """
     expected = cfg.model.get('head', {}).get('num_classes')
     first: tuple[str, Path, set[str]] | None = None
@@ -33,7 +34,8 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
         if ann_file is not None:
             _check_labels(root / ann_file, split, expected)
             continue
-        folder = root / (dataset.get('data_prefix') or dataset.get('split') or '')
+        prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+        folder = root / (prefix.get('img_path', '') if isinstance(prefix, dict) else prefix)
         names = {path.name for path in folder.iterdir() if path.is_dir()}
         if len(names) < 2:
             raise InputError(
@@ -46,6 +48,8 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
                 f'give --cfg-options model.head.num_classes={len(names)} '
                 f'model.data_preprocessor.num_classes={len(names)}, or the right folder'
             )
+        if not any(found for _, _, found in os.walk(folder, followlinks=True)):
+            raise InputError(f'data_root: the class folders of {folder} hold no image, and the {split} data need some')
         if first and names != first[2]:
             raise InputError(
                 f'data_root: class {min(names ^ first[2])} is in only one of {first[1]} and {folder}; labels are the '

@@ -14,8 +14,9 @@ from ...configs import dicts, kind_of
 from ...errors import InputError
 from ..coco import BROKEN, NO_MASK, RUN_LENGTHS, CocoFile, load_coco, parse_coco
 from ..folders import Listings, check_there, first_three, size_of, spread
-from .files import build_lazily, check_num_classes, local_datasets, warn
+from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn
 
+NAMED = 20  # classes in a message
 OPENED = 200  # images of a split whose headers are read
 METHODS = ('load_data_list', 'parse_data_info', 'filter_data')  # what makes CocoDataset's format
 
@@ -50,7 +51,7 @@ def check_detector(cfg: Config, *splits: str, known: Mapping[Path, CocoFile] | N
             key = path.resolve()
             if key not in files:
                 files[key] = parse_coco(load_coco(path), path)
-            file, classes = files[key], list(dataset.metainfo.get('classes') or ())
+            file, classes = files[key], classes_of(split, dataset)
             wanted = _check_order(split, file, classes)
             if not dataset.return_classes:  # otherwise the classes are words in a prompt
                 check_num_classes('bbox_head', cfg.model.get('bbox_head'), classes)
@@ -88,9 +89,10 @@ def _check_order(split: str, file: CocoFile, classes: list[str]) -> np.ndarray:
     # mmdet numbers the classes that it finds in the file, in the file's order.
     place = next((i for i, name in enumerate(common) if name != classes[i]), None)
     if place is not None:
+        order = f'classes={tuple(common)}' if len(common) <= NAMED else 'the order of the file'
         raise InputError(
             f'metainfo: mmdet labels by the order of the categories in the file, and class {place} of {file.path} is '
-            f'{common[place]}, but of metainfo.classes {classes[place]}; the {split} data need classes={tuple(common)}'
+            f'{common[place]}, but of metainfo.classes {classes[place]}; the {split} data need {order}'
         )
     return np.isin(file.labels, [file.classes.index(name) for name in common])
 

@@ -80,6 +80,22 @@ def build_lazily(split: str, settings: dict, registry: Registry, base: type, met
         raise InputError(f'{split}_dataloader.dataset: {kind.__name__} cannot be set up: {error}') from error
 
 
+def classes_of(split: str, dataset: Any) -> list[str]:
+    """The classes of a data set.
+
+    Raises:
+        InputError: It names none, or a string where a tuple is meant.
+    """
+    classes = dataset.metainfo.get('classes')
+    if isinstance(classes, str):
+        raise InputError(
+            f'metainfo: classes of the {split} data is the string {classes!r}; one class is a tuple, too: ({classes!r},)'
+        )
+    if not classes:
+        raise InputError(f'metainfo: the {split} data name no classes; give metainfo=dict(classes=(...))')
+    return list(classes)
+
+
 def check_num_classes(name: str, heads: Any, classes: Sequence[str]) -> None:
     """See that a head, or each of a list of heads, has an output for each class.
 

@@ -13,7 +13,7 @@ from ...configs import dicts, kind_of
 from ...errors import InputError
 from ..folders import Listings, check_there, find_files, first_three, size_of, spread
 from ..masks import IGNORED, MaskContent, read_masks
-from .files import build_lazily, check_num_classes, local_datasets, warn
+from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn
 
 MOST_PIXELS = 10**9  # of the masks that are read: some ten seconds
 
@@ -50,9 +50,7 @@ def check_segmentor(cfg: Config, *splits: str) -> int | None:
             if not any(kind_of(part) == 'LoadAnnotations' for part in dicts(settings.get('pipeline'))):
                 continue
             check_there(f'data_root: {split} data', masks, listings, 'masks')
-            classes = list(dataset.metainfo.get('classes') or ())
-            if not classes:
-                raise InputError(f'metainfo: the {split} data name no classes; give metainfo=dict(classes=(...))')
+            classes = classes_of(split, dataset)
             for head in ('decode_head', 'auxiliary_head'):
                 check_num_classes(head, cfg.model.get(head), classes)
             content = read_masks(_chosen(images, masks))

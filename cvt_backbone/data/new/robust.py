@@ -29,8 +29,9 @@ def with_robust(cfg: Config, settings: Settings) -> Settings:
         # An epoch loop may be given by `by_epoch` instead of its name; the two do not go together.
         replaced = dict(_delete_=True, **robust.train_cfg) if 'by_epoch' in cfg.train_cfg else {}
         found['train_cfg'] = {**replaced, 'type': robust.train_cfg.type}
-    if cfg.default_hooks.get('checkpoint') != robust.default_hooks.get('checkpoint'):
-        found['default_hooks'] = dict(checkpoint=dict(type=robust.default_hooks.checkpoint.type))
+    old, new = (part.get('default_hooks', {}).get('checkpoint') for part in (cfg, robust))
+    if old != new:
+        found['default_hooks'] = dict(checkpoint=dict(type=new.type))
     merged = [(name, _merged(found.get(name), value)) for name, value in settings]
     missing = missing_hooks(cfg)
     if missing:
