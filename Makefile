@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md # a user's own files in the checkout are left out
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
-PYTEST := -m pytest -n auto --dist loadfile $(if $(FAST),-m "not slow")
+PYTEST := -m pytest -n auto --dist loadfile -m "not reproduce$(if $(FAST), and not slow)"
 
-.PHONY: demo test test-upstream setup lint docs docs-serve clean
+.PHONY: demo test reproduce test-upstream setup lint docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/python tools/make_digits.py data/digits
@@ -16,6 +16,10 @@ demo: $(READY)
 
 test: lint docs
 	$(BIN)/python $(PYTEST)
+
+# Whole trainings, whose figures the documentation names: about fifteen minutes on two cores.
+reproduce: $(READY)
+	$(BIN)/python -m pytest -m reproduce
 
 # The same tests with the original OpenMMLab (mmcv 2.1, PyTorch 2.1), in a separate virtual environment.
 test-upstream: $(UPSTREAM)/.ready

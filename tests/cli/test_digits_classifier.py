@@ -14,7 +14,7 @@ pytest.importorskip('mmpretrain')
 CONFIG = 'configs/cls/cvt-nano_1xb64_digits.py'
 
 
-@pytest.mark.slow
+@pytest.mark.reproduce
 def test_97_percent_of_held_out_scans(tmp_path, record_property):
     """Four to five minutes on two cores, of which the run itself says the time."""
     digits, work_dir = tmp_path / 'digits', tmp_path / 'run'

@@ -70,7 +70,7 @@ def test_train_resumes_and_test_evaluates(trained, digits):
     assert len(list((work_dir / 'test').glob('*/painted/*'))) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.reproduce
 def test_demo_reaches_its_figures(tmp_path):
     """The whole demo, as `make demo` runs it: about eight minutes on two cores."""
     digits = tmp_path / 'digits'

@@ -168,6 +168,7 @@ def test_retinanet_learns_from_real_images(tmp_path):
     small = '(320,200)'
     options = [
         f'data_root={REAL_IMAGES}',
+        'pretrained=None',
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',
         'train_dataloader.dataset.indices=4',

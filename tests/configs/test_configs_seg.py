@@ -145,6 +145,7 @@ def test_learns_from_real_images(tmp_path):
     config = 'configs/seg/semantic_fpn/semantic-fpn_cvt-13_1xb8-20k_camvid-360x480.py'
     options = [
         f'data_root={CAMVID}',
+        'pretrained=None',
         'train_cfg.max_iters=10',
         'train_cfg.val_interval=10',
         'train_dataloader.batch_size=2',
