@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 
@@ -310,7 +311,7 @@ def test_commands_check_before_anything_is_built(command, data, tmp_path, monkey
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.dump(tmp_path / 'config.py')
     checkpoint = [tmp_path / 'x.pth'] if command == 'test' else []
-    (tmp_path / 'x.pth').touch()
+    torch.save({'state_dict': {'weight': torch.zeros(1)}}, tmp_path / 'x.pth')
     args = [tmp_path / 'config.py', *checkpoint, '--work-dir', tmp_path / 'run']
     assert call(monkeypatch, module, *args) == 2
     assert re.match(r'error: metainfo: .* class 0 of .*val\.json is nut', one_error(capfd))
