@@ -70,15 +70,17 @@ class Overflow(nn.Module):
 
 
 def stop(ddp: nn.Module, images: list[dict[str, Any]], is_bad: bool) -> str:
-    """What FiniteLossHook says where a module of this process, or of another one, overflows."""
+    """What FiniteLossHook says if a module of this process, or of another one, overflows."""
     loop = SimpleNamespace(max_iters=10)
-    hook, runner = FiniteLossHook(), SimpleNamespace(model=ddp, iter=6, work_dir='work', train_loop=loop)
+    wrapper = OptimWrapper(torch.optim.SGD(ddp.parameters(), lr=1e-3))
+    state = dict(model=ddp, iter=6, work_dir='work', train_loop=loop, optim_wrapper=wrapper)
+    hook, runner = FiniteLossHook(), SimpleNamespace(**state)
     hook.before_train(runner)
     before = [p.detach().clone() for p in ddp.parameters()]
     if is_bad:
         ddp.module.backbone.stage0.blocks[0].shortcut = Overflow()
     try:
-        ddp.train_step(collate(images), OptimWrapper(torch.optim.SGD(ddp.parameters(), lr=1e-3)))
+        ddp.train_step(collate(images), wrapper)
     except TrainingStopped as error:
         assert all(map(torch.equal, before, ddp.parameters()))
         return str(error)

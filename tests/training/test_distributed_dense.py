@@ -96,7 +96,7 @@ def test_all_processes_stop_where_the_loss_of_one_is_not_finite(found, name):
     first, second = found[name]['messages']
     assert first.startswith('the loss is not finite in iteration 7 of 10 in process 0 of 0 to 1. The losses of this')
     assert second.startswith('the loss is not finite in iteration 7 of 10 in process 1 of 0 to 1: ')
-    assert 'The output of backbone.stage0.blocks.0.shortcut (Overflow) has' in second
+    assert 'The images and the weights are finite: a layer or the loss overflows' in second
 
 
 def process_of(rank, launcher):
