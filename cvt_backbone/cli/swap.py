@@ -51,7 +51,9 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = make_parser(__doc__, 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py --arch cvt-13 -o my_config.py --check')
+    parser = make_parser(
+        __doc__, 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py --arch cvt-13 -o retinanet_cvt-13.py --check'
+    )
     parser.add_argument('config', help='a file, or a name such as mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
     parser.add_argument('--arch', default='cvt-13', help='architecture of CvT (default: %(default)s)')
     parser.add_argument('-o', '--out', metavar='FILE', required=True, help='file to write (.py)')
