@@ -97,7 +97,9 @@ def check_tables(content: Any, path: Path) -> None:
     """
     tables = ('images', 'annotations', 'categories')
     if not isinstance(content, dict):
-        raise InputError(f'annotations: {path} is no COCO file: it must hold one object, not a {type(content).__name__}')
+        raise InputError(
+            f'annotations: {path} is no COCO file: it must hold one object, not a {type(content).__name__}'
+        )
     lacking = [name for name in tables if not isinstance(content.get(name), list)]
     if lacking:
         raise InputError(f'annotations: {path} is no COCO file: it has no list {" and no list ".join(lacking)}')
@@ -134,7 +136,9 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
                 areas=_numbers([annotation['area'] for annotation in annotations], 1)[:, 0],
                 crowd=np.array([bool(annotation.get('iscrowd')) for annotation in annotations], dtype=bool),
                 ignored=np.array([bool(annotation.get('ignore')) for annotation in annotations], dtype=bool),
-                masks=np.array([_kind_of_mask(annotation.get('segmentation')) for annotation in annotations], dtype=int),
+                masks=np.array(
+                    [_kind_of_mask(annotation.get('segmentation')) for annotation in annotations], dtype=int
+                ),
             )
             ids = [annotation['id'] for annotation in annotations]
     except (KeyError, TypeError, ValueError) as error:

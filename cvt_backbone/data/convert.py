@@ -47,16 +47,16 @@ def convert(sources: Iterable[BoxSource]) -> list[dict[str, Any]]:
     return [_content(source, split, classes, reader) for source, split in zip(sources, files, strict=True)]
 
 
-def _content(
-    source: BoxSource, files: list[tuple[Path, Path]], classes: list[str], reader: Reader
-) -> dict[str, Any]:
+def _content(source: BoxSource, files: list[tuple[Path, Path]], classes: list[str], reader: Reader) -> dict[str, Any]:
     content: dict[str, Any] = {
         'info': {'description': f'{CONVERTED}{source.kind}'},
         'images': [],
         'annotations': [],
         'categories': [{'id': i, 'name': name} for i, name in enumerate(classes, start=1)],
     }
-    for number, (image, label) in enumerate(tqdm(files, desc=f'{source.split} labels', leave=False, disable=None), start=1):
+    for number, (image, label) in enumerate(
+        tqdm(files, desc=f'{source.split} labels', leave=False, disable=None), start=1
+    ):
         width, height = size_of(image)
         inside = image.is_relative_to(source.images)
         name = image.relative_to(source.images).as_posix() if inside else str(image.absolute())
@@ -90,7 +90,9 @@ def _label_files(source: BoxSource) -> list[tuple[Path, Path]]:
     files = [(image, (source.annotations / image.relative_to(source.images)).with_suffix(suffix)) for image in images]
     if source.listed:
         stems = [line.split()[0] for line in source.listed.read_text().splitlines() if line.strip()]
-        by_stem = {image.relative_to(source.images).with_suffix('').as_posix(): (image, label) for image, label in files}
+        by_stem = {
+            image.relative_to(source.images).with_suffix('').as_posix(): (image, label) for image, label in files
+        }
         missing = [stem for stem in stems if stem not in by_stem]
         if missing:
             raise InputError(f'data: {len(missing)} images of {source.listed} are not there: {first_three(missing)}')

@@ -34,13 +34,14 @@ class BoxSource:
     names: Path | None = None  # YOLO: the file with the names of the classes
 
 
-def find_boxes(argument: str, path: Path, split: str) -> BoxSource:
+def find_boxes(argument: str, path: Path, split: str, images: Path | None = None) -> BoxSource:
     """Find the annotations of a split for a detector.
 
     Args:
         argument: ``--train`` or ``--val``, for messages.
         path: A COCO file, a YOLO data file (.yaml), or a folder with one of the layouts.
         split: ``train`` or ``val``.
+        images: The folder of images that the user gave; the images of a COCO file are looked for later.
 
     Raises:
         InputError: There is nothing, or several things to choose from.
@@ -53,10 +54,12 @@ def find_boxes(argument: str, path: Path, split: str) -> BoxSource:
         raise InputError(f'{argument}: {path} does not exist; give an annotation file or the folder of the data set')
     found = _coco_files(path, split)
     if len(found) > 1:
-        raise InputError(f'{argument}: {path} has several annotation files: {first_three(sorted(map(str, found)))}; give one')
+        raise InputError(
+            f'{argument}: {path} has several annotation files: {first_three(sorted(map(str, found)))}; give one'
+        )
     if found:
         return BoxSource('COCO', split, found[0], None, path)
-    source = _voc(argument, path, split) or _find_yolo(argument, path, split)
+    source = _voc(argument, path, split, images) or _find_yolo(argument, path, split, images)
     if source is None:
         raise InputError(
             f'{argument}: {path} holds no boxes: neither COCO (annotations/instances_{split}*.json, {ROBOFLOW}), nor '
@@ -123,39 +126,46 @@ def find_images(argument: str, path: Path, names: Sequence[str], images: Path | 
     best = max(candidates, key=there)  # the first of equals
     if there(best) == 0:
         where = f'in {images}' if images else f'beside {path}; give their folder by --images'
-        raise InputError(f'{argument}: none of the first {len(probe)} images of {path} is {where} ({first_three(probe)})')
+        raise InputError(
+            f'{argument}: none of the first {len(probe)} images of {path} is {where} ({first_three(probe)})'
+        )
     return best
 
 
-def _voc(argument: str, folder: Path, split: str) -> BoxSource | None:
+def _voc(argument: str, folder: Path, split: str, images: Path | None) -> BoxSource | None:
     """Annotations/ and JPEGImages/ with ImageSets/Main/SPLIT.txt, or a folder of a split with both in it."""
     annotations = folder / 'Annotations'
     if annotations.is_dir():
-        images = _first_folder(folder, IMAGE_FOLDERS)
+        images = images or _first_folder(folder, IMAGE_FOLDERS)
         if images is None:
-            raise InputError(f'{argument}: {folder} has Annotations, but no folder JPEGImages or images')
+            raise InputError(f'{argument}: {folder} has Annotations, but no folder JPEGImages; give it by --images')
         lists = [folder / f'ImageSets/Main/{name}.txt' for name in SPLITS[split]]
         listed = next((path for path in lists if path.is_file()), None)
         return BoxSource('Pascal VOC', split, annotations, images, folder, listed)
     for place in _split_folders(folder, split):
         if any(place.glob('*.xml')):
-            return BoxSource('Pascal VOC', split, place, place, place.parent)
+            return BoxSource('Pascal VOC', split, place, images or place, place.parent)
     return None
 
 
-def _find_yolo(argument: str, folder: Path, split: str) -> BoxSource | None:
+def _find_yolo(argument: str, folder: Path, split: str, given: Path | None) -> BoxSource | None:
     """By a data file, or images/ and labels/ with the names of the classes near them."""
     data = _names_file(folder)
     if data and data.suffix != '.txt':
         return _yolo(argument, data, folder, split)
     places = _split_folders(folder, split)
-    for images in [*(part for place in places for part in _split_folders(place / 'images', split)), folder]:
-        labels = _labels_of(images)
+    pairs = [(images, _labels_of(images)) for place in places for images in _split_folders(place / 'images', split)]
+    pairs.append((folder, _labels_of(folder)))
+    if given:  # the folder is that of the labels
+        pairs = [(given, place) for place in places if any(place.glob('*.txt'))]
+    for images, labels in pairs:
         if images.is_dir() and labels != images and labels.is_dir():
             near = [labels, labels.parent, *places, folder.parent]
             names = next(filter(None, map(_names_file, near)), None)
             if names is None:
-                raise InputError(f'{argument}: {labels} has YOLO labels, but no data.yaml or classes.txt names their classes')
+                raise InputError(
+                    f'{argument}: {labels} has YOLO labels, but no data.yaml or classes.txt names their classes'
+                )
             root = folder if names.suffix == '.txt' else names.parent
             return BoxSource('YOLO', split, labels, images, root, names=names)
     return None
@@ -236,7 +246,9 @@ def find_masks(argument: str, path: Path, images: Path | None, split: str) -> Ma
         InputError: There is nothing of the kind.
     """
     if not path.is_dir():
-        raise InputError(f'{argument}: {path} is no folder; a segmentor needs a folder of masks, or one with images and masks')
+        raise InputError(
+            f'{argument}: {path} is no folder; a segmentor needs a folder of masks, or one with images and masks'
+        )
     if images is not None:
         inside = [images / name for name in (path.name, *SPLITS[split]) if (images / name).is_dir()]
         return MaskSource(inside[0] if inside else images, path)

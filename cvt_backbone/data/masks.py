@@ -78,7 +78,9 @@ def _listed(names: list[str], ann_file: Path) -> list[str]:
     stems = ann_file.read_text().split()
     lacking = [stem for stem in stems if stem not in by_stem]
     if lacking:
-        raise InputError(f'images: {len(lacking)} of {len(stems)} images of {ann_file} are not there: {first_three(lacking)}')
+        raise InputError(
+            f'images: {len(lacking)} of {len(stems)} images of {ann_file} are not there: {first_three(lacking)}'
+        )
     return [by_stem[stem] for stem in stems]
 
 
@@ -186,4 +188,3 @@ def read_mask(path: str | Path) -> tuple[np.ndarray, list[list[int]] | None]:
         palette = [palette[i : i + 3] for i in range(0, len(palette), 3)]
         palette += [[0, 0, 0]] * (256 - len(palette))
     return labels.astype(np.uint8), palette
-

@@ -51,7 +51,9 @@ def check_preview(out: Path) -> None:
     if out.is_dir():
         strange = [path.name for path in out.iterdir() if not (path.suffix == '.png' and path.name[:2].isdecimal())]
         if strange:
-            raise InputError(f'--preview: {out} has other files than a preview, such as {min(strange)}; give another folder')
+            raise InputError(
+                f'--preview: {out} has other files than a preview, such as {min(strange)}; give another folder'
+            )
     elif out.exists():
         raise InputError(f'--preview: {out} is a file; give a folder')
     elif not out.parent.is_dir():
@@ -163,7 +165,9 @@ def _draw_mask(picture: Image.Image, annotation: dict[str, Any], scale: float, c
         code = segmentation
         if isinstance(code['counts'], list):
             code = mask_utils.frPyObjects(code, *code['size'])
-        mask = Image.fromarray(mask_utils.decode(code) * np.uint8(opacity)).resize(picture.size, Image.Resampling.NEAREST)
+        mask = Image.fromarray(mask_utils.decode(code) * np.uint8(opacity)).resize(
+            picture.size, Image.Resampling.NEAREST
+        )
     else:
         for polygon in segmentation or ():
             if len(polygon) >= 6:
@@ -171,9 +175,7 @@ def _draw_mask(picture: Image.Image, annotation: dict[str, Any], scale: float, c
     picture.paste(Image.new('RGB', picture.size, colour), mask=mask)
 
 
-def _write(
-    draw: ImageDraw.ImageDraw, text: str, at: Sequence[float], colour: Colour, *, below: bool = False
-) -> float:
+def _write(draw: ImageDraw.ImageDraw, text: str, at: Sequence[float], colour: Colour, *, below: bool = False) -> float:
     """Write a name on its colour, above the place or below it; returns where it ends."""
     font = ImageFont.load_default(12)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)

@@ -84,6 +84,15 @@ def test_yolo(given, names, images, labels, root, tmp_path):
     assert (source.images, source.annotations, source.root) == (tmp_path / images, tmp_path / labels, tmp_path / root)
 
 
+def test_images_of_other_layouts_elsewhere(tmp_path):
+    make(tmp_path, 'a/Annotations/1.xml', 'b/train/1.xml', 'c/labels/train/1.txt', 'c/labels/classes.txt', 'pics/1.jpg')
+    pictures = tmp_path / 'pics'
+    for given in ('a', 'b', 'c/labels', 'c/labels/train'):
+        assert find_boxes('--train', tmp_path / given, 'train', pictures).images == pictures
+    found = find_boxes('--train', tmp_path / 'c/labels', 'train', pictures)
+    assert (found.kind, found.annotations) == ('YOLO', tmp_path / 'c/labels/train')
+
+
 @pytest.mark.parametrize(
     ('ann_file', 'images'),
     [
@@ -139,7 +148,7 @@ def test_masks_with_a_given_folder_of_images_or_a_list(tmp_path):
         (['x/1.jpg'], 'holds no boxes: neither COCO .* nor Pascal VOC .* nor YOLO'),
         (['annotations/instances_train2014.json', 'annotations/instances_train2017.json'], 'several annotation files'),
         (['images/train/1.jpg', 'labels/train/1.txt'], r'no data\.yaml or classes\.txt'),
-        (['Annotations/1.xml'], 'no folder JPEGImages or images'),
+        (['Annotations/1.xml'], 'no folder JPEGImages; give it by --images'),
         (['data.yaml'], 'must name one folder or list of images as train, got nothing'),
     ],
 )

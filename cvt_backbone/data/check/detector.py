@@ -115,7 +115,7 @@ def _check_left(split: str, file: CocoFile, wanted: np.ndarray, dataset: Any, ev
     if not used.any():
         raise InputError(
             f'annotations: nothing is left of the {split} data in {file.path}: of {count} images {annotated} have '
-            f'annotations of the config\'s classes or need none, {keep.sum()} of these are at least {smallest} pixels '
+            f"annotations of the config's classes or need none, {keep.sum()} of these are at least {smallest} pixels "
             f'wide and high (filter_cfg), and no box in them has an area and is not ignored'
         )
     return int(keep.sum())
@@ -150,7 +150,9 @@ def _check_masks(split: str, file: CocoFile, wanted: np.ndarray, settings: dict,
         )
     broken = used & (file.masks == BROKEN)
     if broken.any():
-        warn(f'{broken.sum()} of {used.sum()} masks of the {split} data in {file.path} are no polygon or run-length code')
+        warn(
+            f'{broken.sum()} of {used.sum()} masks of the {split} data in {file.path} are no polygon or run-length code'
+        )
 
 
 def _check_evaluators(split: str, file: CocoFile, evaluators: list[dict]) -> None:
@@ -164,7 +166,7 @@ def _check_evaluators(split: str, file: CocoFile, evaluators: list[dict]) -> Non
             warn(f'{split}_evaluator.ann_file is {ann_file}, but the {split} data are those of {file.path}')
         if _compares([evaluator]) and file.lacks_iscrowd:
             raise InputError(
-                f'annotations: {file.lacks_iscrowd} annotations of {file.path} have no iscrowd, which COCO\'s evaluation '
+                f"annotations: {file.lacks_iscrowd} annotations of {file.path} have no iscrowd, which COCO's evaluation "
                 f'reads; give them "iscrowd": 0'
             )
 

@@ -117,7 +117,11 @@ def warn(message: str) -> None:
 
 def _is_remote(dataset: dict) -> bool:
     prefix = dataset.get('data_prefix') or ''
-    places = [dataset.get('data_root'), dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
+    places = [
+        dataset.get('data_root'),
+        dataset.get('ann_file'),
+        *(prefix.values() if isinstance(prefix, dict) else [prefix]),
+    ]
     return any('://' in str(place) for place in places) or any(map(_has_backend, dicts(dataset)))
 
 
@@ -130,4 +134,3 @@ def digits_folder(root: Path) -> Path | None:
     """The folder that ``cvt-backbone digits`` makes for this data root; None if the data are others."""
     folder = root.parent if root.name == 'classes' else root
     return folder if folder.name == 'digits' else None
-

@@ -38,7 +38,9 @@ def make_plan(cfg: Config, request: Request) -> Plan:
     """
     for split in ('train', 'val'):
         if not cfg.get(f'{split}_dataloader'):
-            raise InputError(f'config: {request.config} has no {split}_dataloader; take a config that trains and validates')
+            raise InputError(
+                f'config: {request.config} has no {split}_dataloader; take a config that trains and validates'
+            )
     plan = MAKERS[scope_of(cfg)](cfg, request)
     plan.settings = with_robust(cfg, plan.settings)
     return plan

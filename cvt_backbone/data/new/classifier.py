@@ -39,7 +39,9 @@ def new_classifier(cfg: Config, request: Request) -> Plan:
         raise InputError(f'--train: {folders[0]} has {len(classes)} class folder(s); a classifier needs at least two')
     if others[0] != classes:
         name = min(set(classes) ^ set(others[0]))
-        raise InputError(f'--val: class {name} is in only one of {folders[0]} and {folders[1]}; give both the same folders')
+        raise InputError(
+            f'--val: class {name} is in only one of {folders[0]} and {folders[1]}; give both the same folders'
+        )
     files = [[find_files(folder / name, SUFFIXES) for name in classes] for folder in folders]
     counts = [[len(found) for found in split] for split in files]
     for argument, folder, split in zip(SPLITS, folders, counts, strict=True):

@@ -37,7 +37,8 @@ def new_detector(cfg: Config, request: Request) -> Plan:
         InputError: The data or the config cannot be used; the message says why.
     """
     _refuse(cfg)
-    sources = [find_boxes('--train', request.train, 'train'), find_boxes('--val', request.val, 'val')]
+    splits = (('train', request.train), ('val', request.val))
+    sources = [find_boxes(f'--{split}', path, split, request.images) for split, path in splits]
     notes = [same_data(request)] if _same(*sources) else []
     contents, paths, converted = _read(sources)
     files = [parse_coco(content, path) for content, path in zip(contents, paths, strict=True)]
@@ -71,7 +72,9 @@ def _refuse(cfg: Config) -> None:
     """Say which configs need more than boxes and masks."""
     parts = list(dicts(cfg.model))
     loads = [part for part in dicts(cfg.train_dataloader) if kind_of(part) == 'LoadAnnotations']
-    panoptic = any(part.get('num_stuff_classes') for part in parts) or any('Panoptic' in kind_of(part) for part in parts[:1])
+    panoptic = any(part.get('num_stuff_classes') for part in parts) or any(
+        'Panoptic' in kind_of(part) for part in parts[:1]
+    )
     if panoptic or any(part.get('with_seg') for part in loads) or cfg.model.get('semantic_head'):
         raise InputError(
             'config: this model also learns a semantic or panoptic map, which boxes and masks do not give; take one '
@@ -110,7 +113,9 @@ def _classes(files: Sequence[CocoFile], wanted: Sequence[str] | None) -> list[st
         return classes
     unknown = [name for name in wanted if name not in classes]
     if unknown:
-        raise InputError(f'--classes: {first_three(unknown)} is not in {files[0].path}, which has {first_three(classes)}')
+        raise InputError(
+            f'--classes: {first_three(unknown)} is not in {files[0].path}, which has {first_three(classes)}'
+        )
     return [name for name in classes if name in wanted]  # in the order of the file
 
 
@@ -166,7 +171,9 @@ def _data(cfg: Config, paths: Sequence[Path], images: Sequence[Path], masks: str
             data_prefix=dict(img=f'{below[2 + i]}/' if below[2 + i] else ''),
         )
         if not _is_plain(place):
-            filters = dict(filter_cfg=dict(filter_empty_gt=True, min_size=32)) if split == 'train' else dict(test_mode=True)
+            filters = (
+                dict(filter_cfg=dict(filter_empty_gt=True, min_size=32)) if split == 'train' else dict(test_mode=True)
+            )
             new = dict(_delete_=True, type='CocoDataset', **new, **filters, pipeline=place.pipeline)
         if masks in ('off', 'codes'):
             new['pipeline'] = loads_with('load', place.pipeline)
@@ -207,4 +214,3 @@ def _with_hooks(settings: Settings, cfg: Config, masks: str) -> Settings:
             if name == 'default_hooks':
                 value['checkpoint']['save_best'] = 'coco/bbox_mAP'
     return settings
-

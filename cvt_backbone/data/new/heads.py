@@ -52,8 +52,10 @@ def _changes(part: dict, old: int, place: str) -> dict:
 
 def _is_list_of_heads(value: Any, old: int) -> bool:
     """A cascade's heads, one a stage."""
-    return isinstance(value, (list, tuple)) and bool(value) and all(
-        isinstance(item, dict) and item.get('num_classes') == old for item in value
+    return (
+        isinstance(value, (list, tuple))
+        and bool(value)
+        and all(isinstance(item, dict) and item.get('num_classes') == old for item in value)
     )
 
 

@@ -79,7 +79,9 @@ def common_root(paths: Sequence[Path]) -> tuple[str, list[str]]:
         given = [os.path.abspath(path) for path in given]
     root = os.path.commonpath(given)
     below = [os.path.relpath(path, root or '.') for path in given]
-    return f'{Path(root or ".").as_posix().rstrip("/")}/', ['' if path == '.' else Path(path).as_posix() for path in below]
+    return f'{Path(root or ".").as_posix().rstrip("/")}/', [
+        '' if path == '.' else Path(path).as_posix() for path in below
+    ]
 
 
 @dataclass(frozen=True)

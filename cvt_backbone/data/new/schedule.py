@@ -81,7 +81,8 @@ def _length(cfg: Config, dataset: dict, images: int, batch: int) -> Settings:
         epochs = max(1, min(MOST_EPOCHS, round(wanted)))
         note = (
             f'The base shows {known} images {base_epochs:.3g} times. {images} images are shown {epochs} times: '
-            f'{base_epochs:.3g} * sqrt({known} / {images})' + (f', at most {MOST_EPOCHS}.' if wanted > MOST_EPOCHS else '.')
+            f'{base_epochs:.3g} * sqrt({known} / {images})'
+            + (f', at most {MOST_EPOCHS}.' if wanted > MOST_EPOCHS else '.')
         )
         length = epochs if by_epoch else _round(epochs * images / batch)
     else:
@@ -110,7 +111,9 @@ def _stretch(schedulers: Any, by_epoch: bool, ratio: float, length: int, iterati
     if any('last_step' in part for part in schedulers):  # made for one length
         return _warm_up_and_cosine(length, iterations)
     schedulers = [{key: deepcopy(value) for key, value in part.items() if key != '_scope_'} for part in schedulers]
-    starts = (part for part in schedulers if kind_of(part) in ('LinearLR', 'ConstantLR') and not part.get('by_epoch', True))
+    starts = (
+        part for part in schedulers if kind_of(part) in ('LinearLR', 'ConstantLR') and not part.get('by_epoch', True)
+    )
     old_warm_up = min((part['end'] for part in starts if not part.get('begin')), default=0)
     warm_up = max(1, min(old_warm_up, iterations // 10))
     for part in schedulers:
