@@ -129,4 +129,4 @@ def test_run_goes_on_past_a_broken_image_and_refuses_another_arch(tmp_path):
     assert result.returncode == 2, result.stderr[-3000:]
     (message,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
     assert '--resume: the checkpoint of the work dir is of another model than the config' in message
-    assert re.search(r'stage0\.\S+ has shape \(32, .*\) there and \(64, ', message)
+    assert re.search(r'\(32,\) instead of \(64,\)', message)

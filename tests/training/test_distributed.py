@@ -135,7 +135,7 @@ def test_a_sharded_run_s_checkpoint_is_a_plain_model_s_and_two_processes_evaluat
     command = [sys.executable, 'tools/test.py', configs['ddp'], checkpoint, '--work-dir', one]
     finish(tmp_path / 'one.txt', command, environment())
     command = ['bash', 'tools/dist_test.sh', configs['ddp'], checkpoint, 2, '--work-dir', two]
-    logger = 'default_hooks.logger.type=distributed_worker.SignedLogger'
+    logger = 'default_hooks.logger.type=helpers.distributed_worker.SignedLogger'
     finish(tmp_path / 'two.txt', [*command, '--cfg-options', logger], environment())
     signatures = [path.name for path in two.glob('results_of_process_*')]
     assert signatures == ['results_of_process_0'], 'a file that two processes write may hold a mixture'

@@ -39,7 +39,7 @@ val_dataloader = dict(dataset=dict(data_root='{data}'), **loader)
 val_evaluator = dict(ann_file='{data}/annotations/instances_val.json', metric='bbox')
 test_dataloader, test_evaluator = val_dataloader, val_evaluator
 model = dict(
-    backbone=dict(arch={arch}, drop_path_rate=0.3),
+    backbone=dict(arch={arch}, drop_path_rate=0.3, init_cfg=None),
     neck=dict(in_channels=[8, 16, 32]),
     train_cfg=dict(rpn=dict(sampler=dict(num=32)), rcnn=dict(sampler=dict(num=8))),
 )
