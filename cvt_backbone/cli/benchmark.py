@@ -1,8 +1,9 @@
-"""Measure time and memory of CvT and its peers: alone, in Mask R-CNN and in UPerNet, by size, work and dtype.
+"""Measure time and memory of CvT and its peers: alone, in Mask R-CNN and in UPerNet, by size, work, engine and dtype.
 
-Each measurement runs in a process of its own. For each model, work, dtype and size the peers take turns, `--rounds`
-times. OUTDIR gets results.csv with every timed run, results.md with medians, and a plot per model, work and dtype; the
-tables are written after every measurement.
+Each measurement runs in a process of its own. For each model, work, dtype and size, peers and engines take turns,
+`--rounds` times. OUTDIR gets results.csv with every timed run, results.md with medians, a plot per model, work, engine
+and dtype, and the files that engines run, which a later run into OUTDIR uses again; the tables are written after every
+measurement.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import re
 import sys
 from collections.abc import Sequence
 
-from ..analysis.benchmark.peers import DTYPES, MODELS, PEERS, WORKS
+from ..analysis.benchmark.peers import DTYPES, ENGINES, MODELS, PEERS, WORKS
 from ..errors import InputError
 from .common import check_installed, command_line, make_parser
 
 FULL = dict(
     sizes=['224x224', '512x512', '800x1333', '1024x2048'], models=MODELS, works=WORKS, dtypes=DTYPES, peers=PEERS,
-    rounds=3, repeat=3,
+    engines=['eager'], rounds=3, repeat=3,
 )  # fmt: skip
 QUICK = dict(
     sizes=['224x224', '320x320'], models=['backbone'], works=['infer'], dtypes=['fp32'],
-    peers=['cvt-13-global', 'cvt-13-w56-28-deployed', 'hf-cvt-13', 'swin-t'], rounds=1, repeat=3,
+    peers=['cvt-13-global', 'cvt-13-w56-28-deployed', 'hf-cvt-13', 'swin-t'],
+    engines=['eager'], rounds=1, repeat=3,
 )  # fmt: skip
 MIN_SIDE = 32  # pixels; below, the last maps of four-level backbones are empty
 
@@ -53,9 +55,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; raises :class:`InputError` for what cannot be used."""
     parser = make_parser(__doc__, '--quick')
     parser.add_argument('--sizes', nargs='+', metavar='HxW', help=f'images in pixels (default: {_all("sizes")})')
-    for name, choices in dict(models=MODELS, works=WORKS, dtypes=DTYPES, peers=PEERS).items():
-        text = f'default: {_all(name)}'
-        parser.add_argument(f'--{name}', nargs='+', choices=choices, metavar=name[:-1].upper(), help=text)
+    choices = dict(models=MODELS, works=WORKS, engines=ENGINES, dtypes=DTYPES, peers=PEERS)
+    for name, allowed in choices.items():
+        text = f'default: {_all(name)}' if name != 'engines' else f'of {" ".join(ENGINES)} (default: eager)'
+        parser.add_argument(f'--{name}', nargs='+', choices=allowed, metavar=name[:-1].upper(), help=text)
     parser.add_argument(
         '--batch', type=positive_int, default=1, help='images (default: 1; UPerNet trains with at least 2)'
     )
@@ -74,7 +77,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    for name in ('models', 'works', 'dtypes', 'peers'):
+    for name in ('models', 'works', 'engines', 'dtypes', 'peers'):
         setattr(args, name, list(dict.fromkeys(getattr(args, name))))  # each once
     args.sizes = [parse_size(size) for size in args.sizes]
     return args

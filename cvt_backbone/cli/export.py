@@ -1,6 +1,7 @@
 """Export a backbone, the backbone and neck of a detector, or a whole classifier or segmentor to another runtime.
 
-    onnx          for ONNX Runtime and others; batch size, height and width stay open
+    onnx          for ONNX Runtime and OpenVINO; batch size, height and width stay open
+    openvino      for OpenVINO, FILE.xml and FILE.bin; these stay open, too, unless --size gives one image of one size
     torch-export  for torch.export.load; these stay open, too
     torchscript   for torch.jit.load; one image of one size, --size HEIGHT WIDTH
 
@@ -42,21 +43,27 @@ def main() -> None:
         nargs='?',
         help='checkpoint of a training, or published weights of a classifier (default: the initial weights)',
     )
-    parser.add_argument('--format', required=True, help='onnx, torch-export or torchscript')
+    parser.add_argument('--format', required=True, help='onnx, openvino, torch-export or torchscript')
     parser.add_argument('-o', '--out', metavar='FILE', type=Path, required=True, help='file to write')
     parser.add_argument(
         '--part', help='backbone, features, classifier or segmentor (default: as much as the model allows)'
     )
     parser.add_argument('--deploy', action='store_true', help='fold norms and activations first (switch_to_deploy)')
-    parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'), help='image size, torchscript only')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='image size of a graph of one size',
+    )
     args = parser.parse_args()
     import torch
 
-    from ..export.formats import check_format, write
+    from ..export.formats import check_format, describe, write
     from ..export.parts import choose_part, make_exported
     from ..models import build_initialised, load_trained
 
-    check_format(args.format, args.size)
+    check_format(args.format, args.size, args.out)
     cfg = load_config(args.config, args.cfg_options)
     part = choose_part(cfg, args.part)
     torch.manual_seed(0)
@@ -66,6 +73,6 @@ def main() -> None:
         model, meta = load_trained(cfg, args.checkpoint)
     check_out(args.out)
     exported = make_exported(cfg, model, part, meta, args.deploy)
-    deviation = write(exported, args.format, args.out, args.size)
+    deviations = write(exported, args.format, args.out, args.size)
     weights = 'weights of the checkpoint' if args.checkpoint else 'initial weights, as no checkpoint was given'
-    print(f'{args.out}: {part}, {args.format}, {weights}; deviates from the model by {deviation:.1e}')
+    print(f'{args.out}: {part}, {args.format}, {weights}; deviates from the model by {describe(deviations)}')

@@ -29,28 +29,32 @@ def main() -> None:
     parser.add_argument(
         'checkpoint',
         help='checkpoint that a training of this config wrote; for classifiers also published weights, for segmentors '
-        'and classifiers also an exported .onnx',
+        'and classifiers also an exported .onnx or .xml (with its .bin)',
     )
     parser.add_argument('images', type=Path, help='image, or folder of images')
     parser.add_argument('-o', '--out', metavar='FOLDER', type=Path, required=True, help='folder for the results')
     parser.add_argument('--device', help='cpu, cuda:0, ... (default: cuda:0 if available)')
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of drawn detections (default: 0.3)')
+    parser.add_argument('--precision', choices=('f32', 'bf16'), help='what OpenVINO computes an .xml in (default: f32)')
     args = parser.parse_args()
     import torch
     from tqdm import tqdm
 
-    from ..export.onnx_runtime import check_onnx
+    from ..export.engines import check_exported
     from ..inference.images import find_images, read_image, write_results
     from ..inference.predictors import make_predictor
     from ..models import load_trained
 
-    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    exported = args.checkpoint.endswith(('.onnx', '.xml'))
+    if args.precision and not exported:
+        raise InputError(f'--precision: is for IR files of OpenVINO (.xml), got the checkpoint {args.checkpoint}')
+    cuda = torch.cuda.is_available() and not args.checkpoint.endswith('.xml')
+    device = args.device or ('cuda:0' if cuda else 'cpu')
     cfg = load_config(args.config, args.cfg_options)
     images = find_images(args.images)
-    if args.checkpoint.endswith('.onnx'):
-        if not Path(args.checkpoint).is_file():
-            raise InputError(f'checkpoint: {args.checkpoint} does not exist')
-        trained = check_onnx(cfg, args.checkpoint, device)
+    if exported:
+        trained = check_exported(cfg, args.checkpoint, device, args.precision)
+        print(trained.description)
     else:
         trained = load_trained(cfg, args.checkpoint)
     check_writable('--out', args.out)

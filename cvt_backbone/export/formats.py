@@ -3,142 +3,132 @@
 from __future__ import annotations
 
 import json
-import logging
-import re
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import writing
+from .engines import RT_INFO, OnnxModel, OpenVinoModel, has_bf16
+from .graph import capture, make_onnx, quiet
 from .parts import Exported
 
-FORMATS = ('onnx', 'torch-export', 'torchscript')
+if TYPE_CHECKING:
+    from openvino import Model
+
+NEEDS = {  # of each format, the packages that it needs beside PyTorch
+    'onnx': ('onnx', 'onnxruntime', 'onnxscript'),
+    'openvino': ('openvino', 'onnx', 'onnxscript'),
+    'torch-export': (),
+    'torchscript': (),
+}
+FORMATS = tuple(NEEDS)
+SUFFIXES = {'openvino': '.xml', 'torch-export': '.pt2'}  # that the runtime looks at
 METADATA_FILE = 'metadata.json'  # inside the files of PyTorch
 TOLERANCE = 1e-4  # relative to the largest output, if that is above 1
+BF16_TOLERANCE = 2e-2
 SHAPES = [(1, 96, 128), (2, 131, 75)]  # batch, height and width of the images that a file is compared with
-AXES = ('batch', 'channels', 'height', 'width')
 
 # From an image (B, C, H, W) to the outputs.
 Runner = Callable[[Tensor], tuple[Tensor, ...]]
 
 
-def check_format(name: str, size: list[int] | None) -> None:
+def check_format(name: str, size: list[int] | None, out: Path) -> None:
     """See that a format can be written here.
 
     Args:
         name: One of :data:`FORMATS`.
-        size: Height and width of the images, which only ``torchscript`` takes, and needs.
+        size: Height and width of the images, which ``torchscript`` needs and ``openvino`` may take.
+        out: The file.
 
     Raises:
-        InputError: The format is unknown, PyTorch too old or a package missing, or the size does not fit.
+        InputError: The format is unknown, PyTorch too old or a package missing, or size or name of the file do not fit.
     """
     if name not in FORMATS:
         raise InputError(f'--format: {name!r} is unknown; choose among {", ".join(FORMATS)}')
-    if name == 'torchscript':
-        if size is None:
-            raise InputError(
-                '--size: torchscript needs the size of the images, --size HEIGHT WIDTH; its graph is of one'
-            )
-        return
-    if size is not None:
+    if name == 'torchscript' and size is None:
+        raise InputError('--size: torchscript needs the size of the images, --size HEIGHT WIDTH; its graph is of one')
+    if name in ('onnx', 'torch-export') and size is not None:
         raise InputError(f'--size: {name} files take images of any size; leave --size out')
-    if not hasattr(torch.compiler, 'is_exporting'):
+    if size is not None and min(size) < 1:
+        raise InputError(f'--size: height and width must be positive, got {size[0]} {size[1]}')
+    if size is None and not hasattr(torch.compiler, 'is_exporting'):
         raise InputError(f'--format: {name} needs PyTorch 2.7 or newer, this is {torch.__version__}')
-    if name == 'onnx':
-        import_onnx()
+    for package in ('openvino',) if name == 'openvino' and size else NEEDS[name]:
+        check_package(package, f'pip install {" ".join(NEEDS[name])}')
+    if name == 'openvino' and out.suffix != '.xml':
+        raise InputError(f'--out: {out} must end in .xml; the weights go into {out.with_suffix(".bin").name} beside it')
 
 
-def import_onnx() -> None:
-    """See that the packages of ONNX are there.
+def check_package(name: str, advice: str) -> None:
+    """See that a package of another runtime is there.
 
     Raises:
-        InputError: They are not.
+        InputError: It is not.
     """
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        __import__(name)
     except ImportError as error:
-        raise InputError(f'--format: {error.name} is not installed: pip install onnx onnxruntime onnxscript') from error
+        raise InputError(f'--format: {error.name} is not installed: {advice}') from error
 
 
-def write(exported: Exported, name: str, path: Path, size: list[int] | None = None) -> float:
+def write(exported: Exported, name: str, path: Path, size: list[int] | None = None) -> dict[str, float]:
     """Write a file, run it and give it its name.
 
     Args:
         exported: What to write.
         name: The format.
-        path: The file.
-        size: Height and width for ``torchscript``.
+        path: The file; of ``openvino`` the .xml, whose weights go into a .bin beside it.
+        size: Height and width for ``torchscript`` and, if the graph is to be of one size, for ``openvino``.
 
     Returns:
-        Its largest deviation from the model, relative to the largest output if that is above 1.
+        Its largest deviation from the model by precision, relative to the largest output if that is above 1: ``f32``
+        and, where OpenVINO has it on this CPU, ``bf16``.
 
     Raises:
         InputError: It cannot be written, or deviates by more than :data:`TOLERANCE`; nothing is left then.
     """
-    with writing('--out', path, suffix='.pt2' if name == 'torch-export' else '') as part:
-        if name == 'torchscript':
-            write_torchscript(exported, part, size)
-        else:
-            (write_onnx if name == 'onnx' else write_torch_export)(exported, part)
-        deviation = largest_deviation(exported, open_file(name, part), [(1, *size)] if size else SHAPES)
-        if not deviation <= TOLERANCE:
-            raise InputError(f'config: the {name} file deviates from the model by {deviation:.1e}; not written')
-    return deviation
+    if size:
+        exported.metadata['image_shape'] = [1, exported.backbone.in_channels, *size]
+    shapes = [(1, *size)] if size else SHAPES
+    with writing('--out', path, suffix=SUFFIXES.get(name, '')) as part:
+        if name != 'openvino':
+            WRITERS[name](exported, part)
+            return {'f32': check_deviation(exported, name, open_file(name, part), shapes)}
+        with writing('--out', path.with_suffix('.bin'), suffix='.bin') as weights:
+            write_openvino(exported, part, weights)
+            deviations = {'f32': check_deviation(exported, name, OpenVinoModel(part, weights=weights), shapes)}
+            if has_bf16():
+                run = OpenVinoModel(part, weights=weights, precision='bf16')
+                deviations['bf16'] = largest_deviation(exported, run, shapes)
+            path.unlink(missing_ok=True)  # an .xml never stands beside the weights of another one
+    return deviations
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what exporters say about their own inner parts."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(before)
+def describe(deviations: dict[str, float]) -> str:
+    """The deviations that :func:`write` returns, for the user."""
+    if 'bf16' not in deviations:
+        return f'{deviations["f32"]:.1e}'
+    text = 'INFERENCE_PRECISION_HINT {}: {:.1e}'
+    both = ', '.join(text.format(precision, deviation) for precision, deviation in deviations.items())
+    if deviations['bf16'] <= BF16_TOLERANCE:
+        return both
+    return f'{both}, which is more than {BF16_TOLERANCE:.0e}: compute it in f32'
 
 
-def capture(exported: Exported) -> torch.export.ExportedProgram:
-    """Follow a module with ``torch.export``, batch, height and width left open.
-
-    Args:
-        exported: The module.
-
-    Returns:
-        The program.
+def check_deviation(exported: Exported, name: str, run: Runner, shapes: list[tuple[int, int, int]]) -> float:
+    """:func:`largest_deviation`, which must be at most :data:`TOLERANCE`.
 
     Raises:
-        InputError: A part of the model ties the graph to one size.
+        InputError: It is larger.
     """
-    backbone = exported.backbone
-    windows = [window or 1 for stage in backbone.stages for window in stage.window_sizes]
-    # More than one window everywhere: PyTorch takes a one in the example for a constant. Nothing is computed with it.
-    side = 2 * max(windows) * max(backbone.out_strides) + 64
-    example = torch.zeros(2, backbone.in_channels, side, side + 64)
-    dynamic = torch.export.Dim.DYNAMIC
-    try:
-        # As torch.onnx.export does it: batches and maps of one are no special cases.
-        with _quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
-            return torch.export.export(
-                exported.module,
-                (example,),
-                dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-    except Exception as error:  # of many kinds, of operations that cannot be followed
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(
-            f'config: this model cannot be exported for images of any size: {reason[:300]}; --part backbone can'
-        ) from error
+    deviation = largest_deviation(exported, run, shapes)
+    if not deviation <= TOLERANCE:
+        raise InputError(f'config: the {name} file deviates from the model by {deviation:.1e}; not written')
+    return deviation
 
 
 def write_onnx(exported: Exported, path: Path) -> None:
@@ -150,27 +140,44 @@ def write_onnx(exported: Exported, path: Path) -> None:
     """
     import onnx
 
-    program = capture(exported)
-    with _quiet():
-        model = torch.onnx.export(
-            program, dynamo=True, input_names=['image'], output_names=list(exported.outputs), verbose=False
-        ).model_proto
-    _name_axes(model)
+    model = make_onnx(capture(exported.module, exported.backbone), exported.outputs)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in exported.metadata.items()})
     onnx.save(model, path)
 
 
-def _name_axes(model: object) -> None:
-    """Call the open sizes batch, height and width, where PyTorch called them s77 or s0."""
-    names = {
-        dim.dim_param: name
-        for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim, AXES, strict=True)
-        if dim.dim_param
-    }
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_param = re.sub(r'\w+', lambda match: names.get(match[0], match[0]), dim.dim_param)
+def write_openvino(exported: Exported, path: Path, weights: Path) -> None:
+    """Write an IR, its metadata in the runtime information, each value as JSON.
+
+    Args:
+        exported: What to write; if its metadata name an ``image_shape``, the graph is of this size.
+        path: The .xml.
+        weights: The .bin.
+    """
+    import openvino
+
+    shape = exported.metadata.get('image_shape')
+    if shape:
+        model = trace_openvino(exported.module, shape)
+        for output, name in zip(model.outputs, exported.outputs, strict=True):
+            output.set_names({name})
+    else:
+        onnx_model = make_onnx(capture(exported.module, exported.backbone), exported.outputs)
+        model = openvino.Core().read_model(onnx_model.SerializeToString())
+    for key, value in exported.metadata.items():
+        model.set_rt_info(json.dumps(value), [RT_INFO, key])
+    openvino.serialize(model, str(path), str(weights))
+
+
+def trace_openvino(module: nn.Module, shape: list[int]) -> Model:
+    """Trace a module for images of one shape, (B, C, H, W), to a model of OpenVINO with one input, ``image``."""
+    import openvino
+
+    example = torch.zeros(shape)
+    with quiet(), torch.no_grad():
+        traced = torch.jit.trace(module, example, check_trace=False)
+        model = openvino.convert_model(traced, example_input=example, input=[shape])
+    model.input(0).set_names({'image'})
+    return model
 
 
 def write_torch_export(exported: Exported, path: Path) -> None:
@@ -180,22 +187,25 @@ def write_torch_export(exported: Exported, path: Path) -> None:
         exported: What to write.
         path: The file.
     """
-    with _quiet():
-        torch.export.save(capture(exported), path, extra_files={METADATA_FILE: json.dumps(exported.metadata)})
+    program = capture(exported.module, exported.backbone)
+    with quiet():
+        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(exported.metadata)})
 
 
-def write_torchscript(exported: Exported, path: Path, size: list[int]) -> None:
-    """Write a traced graph for ``torch.jit.load``, for images of one size, its metadata in an extra file.
+def write_torchscript(exported: Exported, path: Path) -> None:
+    """Write a traced graph for ``torch.jit.load``, its metadata in an extra file.
 
     Args:
-        exported: What to write.
+        exported: What to write; ``image_shape`` of its metadata is the only one that the graph takes.
         path: The file.
-        size: Height and width of the images.
     """
-    metadata = exported.metadata | {'image_shape': [1, exported.backbone.in_channels, *size]}
-    with _quiet(), torch.no_grad():
-        traced = torch.jit.trace(exported.module, torch.zeros(metadata['image_shape']), check_trace=False)
-        torch.jit.save(traced, path, _extra_files={METADATA_FILE: json.dumps(metadata)})
+    example = torch.zeros(exported.metadata['image_shape'])
+    with quiet(), torch.no_grad():
+        traced = torch.jit.trace(exported.module, example, check_trace=False)
+        torch.jit.save(traced, path, _extra_files={METADATA_FILE: json.dumps(exported.metadata)})
+
+
+WRITERS = {'onnx': write_onnx, 'torch-export': write_torch_export, 'torchscript': write_torchscript}
 
 
 def open_file(name: str, path: Path) -> Runner:
@@ -209,10 +219,10 @@ def open_file(name: str, path: Path) -> Runner:
         A function that runs it.
     """
     if name == 'onnx':
-        from .onnx_runtime import OnnxModel
-
         return OnnxModel(path)
-    with _quiet():
+    if name == 'openvino':
+        return OpenVinoModel(path)
+    with quiet():
         module = torch.export.load(path).module() if name == 'torch-export' else torch.jit.load(path)
 
     def run(image: Tensor) -> tuple[Tensor, ...]:

@@ -12,20 +12,20 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
-from ..export.onnx_runtime import OnnxModel, join_classifier, join_segmentor
+from ..export.engines import EngineModel, join_classifier, join_segmentor
 
 # An image (H, W, 3) in BGR -> its result and its picture in RGB.
 Predictor = Callable[[np.ndarray], tuple[Any, np.ndarray]]
 Trained = tuple[nn.Module, dict[str, Any]]
 
 
-def make_predictor(cfg: Config, trained: Trained | OnnxModel, device: str, threshold: float) -> Predictor:
+def make_predictor(cfg: Config, trained: Trained | EngineModel, device: str, threshold: float) -> Predictor:
     """Put a model behind the interface of its toolbox.
 
     Args:
         cfg: The config.
-        trained: The model and its ``dataset_meta``, see :func:`~cvt_backbone.models.load_trained`; or the ONNX file of
-            a segmentor or a classifier.
+        trained: The model and its ``dataset_meta``, see :func:`~cvt_backbone.models.load_trained`; or the exported file
+            of a segmentor or a classifier.
         device: Where the model runs, for example ``cuda:0``.
         threshold: Score from which a detection is painted.
 
@@ -99,10 +99,10 @@ def _run_lengths(mask: np.ndarray) -> dict:
     return {'size': list(rle['size']), 'counts': rle['counts'].decode()}
 
 
-def _segmentor(cfg: Config, trained: Trained | OnnxModel, device: str, threshold: float) -> Predictor:
+def _segmentor(cfg: Config, trained: Trained | EngineModel, device: str, threshold: float) -> Predictor:
     from mmseg.apis import inference_model, init_model
 
-    if isinstance(trained, OnnxModel):
+    if isinstance(trained, EngineModel):
         model = init_model(cfg, None, device=device)
         join_segmentor(model, trained)
     else:
@@ -118,10 +118,10 @@ def _segmentor(cfg: Config, trained: Trained | OnnxModel, device: str, threshold
     return predict
 
 
-def _classifier(cfg: Config, trained: Trained | OnnxModel, device: str, threshold: float) -> Predictor:
+def _classifier(cfg: Config, trained: Trained | EngineModel, device: str, threshold: float) -> Predictor:
     from mmpretrain.apis import ImageClassificationInferencer
 
-    if isinstance(trained, OnnxModel):
+    if isinstance(trained, EngineModel):
         classes = trained.metadata['classes']
         inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=device, classes=classes)
         join_classifier(inferencer.model, trained)

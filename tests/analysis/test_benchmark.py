@@ -63,8 +63,8 @@ def test_markdown(header: Header) -> None:
     expected = '| 224x224 | 2 | CvT-13, global | 0.0502 (0.0502-0.151) | 39.9 | 0.100 | 0.1 | 0.00 |'
     assert expected in text
     assert '| 224x224 | 2 | CvT-13 (Hugging Face) | out of memory |  |  |  |  |' in text
-    assert '| backbone | infer | fp32 | CvT-13, global | 1.00 | 1.00 | 224x224, 448x448, 896x896 |' in text
-    assert '| backbone | infer | fp32 | Swin-T (mmdet) | 1.50 | 1.00 | 224x224, 448x448, 896x896 |' in text
+    assert '| backbone | infer | eager | fp32 | CvT-13, global | 1.00 | 1.00 | 224x224, 448x448, 896x896 |' in text
+    assert '| backbone | infer | eager | fp32 | Swin-T (mmdet) | 1.50 | 1.00 | 224x224, 448x448, 896x896 |' in text
     assert 'GEMM peak, fp32, measured in this run: 1000.0 GFLOP/s' in text
 
 
@@ -87,8 +87,8 @@ def test_csv_has_every_run() -> None:
 def test_plots_skip_what_was_not_measured(tmp_path: Path) -> None:
     failed = [Result(make_job('hf-cvt-13', work=work), failure='out of memory') for work in ('infer', 'train')]
     benchmark_report.write_plots(tmp_path, [*linear_results('swin-t', 1e-6, 1.0), *failed])
-    assert [path.name for path in tmp_path.iterdir()] == ['backbone_infer_fp32.png']
-    assert (tmp_path / 'backbone_infer_fp32.png').read_bytes().startswith(PNG)
+    assert [path.name for path in tmp_path.iterdir()] == ['backbone_infer_eager_fp32.png']
+    assert (tmp_path / 'backbone_infer_eager_fp32.png').read_bytes().startswith(PNG)
 
 
 def test_parse_size() -> None:
@@ -250,5 +250,5 @@ def test_end_to_end(tmp_path: Path) -> None:
     text = (out / 'results.md').read_text()
     assert 'not installed: transformers' in text
     assert 'GEMM peak, fp32' in text
-    assert (out / 'backbone_infer_fp32.png').read_bytes().startswith(PNG)
+    assert (out / 'backbone_infer_eager_fp32.png').read_bytes().startswith(PNG)
     assert not list(out.glob('*.part'))

@@ -14,14 +14,9 @@ from PIL import Image
 from cvt_backbone.cli import export, predict
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
-from cvt_backbone.export.formats import (
-    METADATA_FILE,
-    capture,
-    open_file,
-    write_onnx,
-    write_torch_export,
-    write_torchscript,
-)
+from cvt_backbone.export.engines import OpenVinoModel
+from cvt_backbone.export.formats import METADATA_FILE, open_file, write, write_onnx, write_torch_export
+from cvt_backbone.export.graph import capture
 from cvt_backbone.export.parts import BinPool, Exported, make_exported
 from cvt_backbone.models import build
 from helpers.golden import fill
@@ -35,6 +30,7 @@ NEEDS_EXPORT = pytest.mark.skipif(
 # Odd ones, the smallest, less than a window, whole windows and remainders of one token.
 SIZES = [(64, 64), (96, 80), (75, 51), (128, 64), (65, 97), (16, 16), (17, 31), (100, 100), (59, 131), (48, 144)]
 WINDOWS = [None, (8, 6, None), (8, 6, (None, 4))]
+ENGINES = [('onnx', 'onnx'), ('openvino', 'xml')]
 
 
 @pytest.fixture
@@ -94,7 +90,7 @@ def test_torchscript_and_its_metadata(classifier, tmp_path, monkeypatch, capfd):
 def test_metadata_of_windows_per_block(build, windows, said, tmp_path):
     """One value per stage, and a list for a stage whose blocks differ; the traced graph does what the module does."""
     exported = backbone(build, True, window_sizes=windows)
-    write_torchscript(exported, tmp_path / 'x.pt', [75, 51])
+    write(exported, 'torchscript', tmp_path / 'x.pt', [75, 51])
     files = {METADATA_FILE: ''}
     module = torch.jit.load(tmp_path / 'x.pt', _extra_files=files)
     assert json.loads(files[METADATA_FILE])['sizes']['windows'] == said
@@ -113,7 +109,8 @@ def test_the_example_has_more_than_one_window_of_every_block(build, monkeypatch)
 
     monkeypatch.setattr(torch.export, 'export', export_for_nothing)
     with pytest.raises(InputError, match='enough'):
-        capture(backbone(build, False, window_sizes=(8, 6, (None, 24))))
+        exported = backbone(build, False, window_sizes=(8, 6, (None, 24)))
+        capture(exported.module, exported.backbone)
     assert min(sides[0]) // 16 >= 2 * 24
 
 
@@ -135,6 +132,15 @@ def test_without_checkpoint_the_weights_are_the_initial_ones(tmp_path, monkeypat
     ]
 
 
+def store_no_matrix(path, windows):
+    """Whether each global attention, and that of the cls token, is one fused operator, and only windows a Softmax."""
+    import onnx
+
+    nodes = [node.op_type for node in onnx.load(path).graph.node]
+    blocks = [window for stage in windows or (None,) * 3 for window in (stage if isinstance(stage, tuple) else [stage])]
+    return nodes.count('Softmax') == sum(bool(window) for window in blocks) and 'MultiHeadAttention' in nodes
+
+
 @NEEDS_EXPORT
 @pytest.mark.slow
 @pytest.mark.parametrize('deploy', [False, True], ids=['training', 'deployed'])
@@ -144,6 +150,7 @@ def test_onnx_backbone(build, windows, deploy, tmp_path):
     pytest.importorskip('onnxscript')
     exported = backbone(build, deploy, window_sizes=windows)
     write_onnx(exported, tmp_path / 'x.onnx')
+    assert store_no_matrix(tmp_path / 'x.onnx', windows)
     run = open_file('onnx', tmp_path / 'x.onnx')
     (image,) = run.session.get_inputs()
     assert (image.name, image.shape) == ('image', ['batch', 3, 'height', 'width'])
@@ -155,6 +162,59 @@ def test_onnx_backbone(build, windows, deploy, tmp_path):
             worst = max(worst, deviation(exported.module(x), run(x)))
     assert worst < 1e-4
     assert run.metadata['deployed'] is deploy
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
+@pytest.mark.parametrize('windows', WINDOWS, ids=str)
+def test_openvino_backbone(build, windows, tmp_path):
+    """Open sizes: as ONNX, from one file; its metadata and names inside."""
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('openvino')
+    exported = backbone(build, True, window_sizes=windows)
+    deviations = write(exported, 'openvino', tmp_path / 'x.xml')
+    assert sorted(os.listdir(tmp_path)) == ['x.bin', 'x.xml']
+    assert deviations['f32'] < 1e-4
+    assert deviations.get('bf16', 0) < 2e-2
+    run = OpenVinoModel(tmp_path / 'x.xml')
+    assert run.metadata == json.loads(json.dumps(exported.metadata))
+    assert [output.names for output in run.model.outputs] == [{'map0'}, {'map1'}, {'map2'}]
+    for size in SIZES:
+        for batch in (1, 3):
+            x = torch.randn(batch, 3, *size)
+            assert deviation(exported.module(x), run(x)) < 1e-4
+
+
+def test_openvino_of_one_size(build, tmp_path):
+    """Other sizes are refused, and the file takes the place of an earlier one with its weights."""
+    pytest.importorskip('openvino')
+    for name in ('x.xml', 'x.bin'):
+        (tmp_path / name).write_text('an earlier one')
+    exported = backbone(build, True, window_sizes=WINDOWS[-1])
+    write(exported, 'openvino', tmp_path / 'x.xml', [75, 51])
+    run = OpenVinoModel(tmp_path / 'x.xml')
+    assert run.metadata['image_shape'] == [1, 3, 75, 51]
+    assert [output.names for output in run.model.outputs] == [{'map0'}, {'map1'}, {'map2'}]
+    x = torch.randn(1, 3, 75, 51)
+    first = run(x)
+    assert deviation(exported.module(x), first) < 1e-4
+    run(torch.zeros(1, 3, 75, 51))
+    assert deviation(exported.module(x), first) < 1e-4, 'a later call leaves earlier results alone'
+    for other in (torch.randn(2, 3, 75, 51), torch.randn(1, 3, 75, 52)):
+        with pytest.raises(ValueError, match=r'takes one image of 75x51 pixels \(export --size\)'):
+            run(other)
+
+
+def test_openvino_precision_is_always_set(build, tmp_path):
+    """By itself OpenVINO takes bf16 where the CPU has it."""
+    pytest.importorskip('openvino')
+    from openvino import Type
+
+    write(backbone(build, True), 'openvino', tmp_path / 'x.xml', [32, 32])
+    for precision, kind in (('f32', Type.f32), ('bf16', Type.bf16)):
+        run = OpenVinoModel(tmp_path / 'x.xml', precision)
+        assert run.model.get_property('INFERENCE_PRECISION_HINT') == kind
+        assert run.description.endswith(f'INFERENCE_PRECISION_HINT {precision}')
 
 
 @NEEDS_EXPORT
@@ -192,14 +252,16 @@ def test_onnx_other_parts(build, settings, tmp_path):
 
 @NEEDS_EXPORT
 @pytest.mark.slow
-def test_classifier_in_onnx_and_its_prediction(classifier, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize(('name', 'suffix'), ENGINES)
+def test_classifier_and_its_prediction(name, suffix, classifier, tmp_path, monkeypatch, capfd):
     pytest.importorskip('onnxscript')
-    out = tmp_path / 'x.onnx'
-    assert call(monkeypatch, export, *classifier, '--format', 'onnx', '-o', out) == 0
+    pytest.importorskip(name.replace('onnx', 'onnxruntime'))
+    out = tmp_path / f'x.{suffix}'
+    assert call(monkeypatch, export, *classifier, '--format', name, '-o', out) == 0
     cfg = load_config(str(classifier[0]))
     model = build(cfg).eval()
     model.load_state_dict(torch.load(classifier[1], weights_only=True)['state_dict'])
-    run = open_file('onnx', out)
+    run = open_file(name, out)
     for size in SIZES:
         x = torch.randn(2, 3, *size)
         with torch.no_grad():
@@ -216,9 +278,9 @@ def test_classifier_in_onnx_and_its_prediction(classifier, tmp_path, monkeypatch
         args = (classifier[0], weights, tmp_path / 'images', '-o', tmp_path / 'out', '--device', 'cpu')
         assert call(monkeypatch, predict, *args) == 0
         results.append([json.loads((tmp_path / f'out/raw/{i}.json').read_text()) for i in (0, 1)])
-    for torch_result, onnx_result in zip(*results, strict=True):
-        assert onnx_result.pop('scores') == pytest.approx(torch_result.pop('scores'), abs=1e-5)
-        assert onnx_result == torch_result
+    for torch_result, engine_result in zip(*results, strict=True):
+        assert engine_result.pop('scores') == pytest.approx(torch_result.pop('scores'), abs=1e-5)
+        assert engine_result == torch_result
 
     Image.new('RGB', (8, 8)).save(tmp_path / 'images/tiny.png')
     args = (classifier[0], out, tmp_path / 'images', '-o', tmp_path / 'out', '--device', 'cpu')
@@ -233,12 +295,14 @@ def test_classifier_in_onnx_and_its_prediction(classifier, tmp_path, monkeypatch
 
 @NEEDS_EXPORT
 @pytest.mark.slow
-def test_segmentor_in_onnx_and_its_prediction(tmp_path, monkeypatch):
+@pytest.mark.parametrize(('name', 'suffix'), ENGINES)
+def test_segmentor_and_its_prediction(name, suffix, tmp_path, monkeypatch):
     pytest.importorskip('onnxscript')
-    checkpoint, out = tmp_path / 'segmentor.pth', tmp_path / 'x.onnx'
+    pytest.importorskip(name.replace('onnx', 'onnxruntime'))
+    checkpoint, out = tmp_path / 'segmentor.pth', tmp_path / f'x.{suffix}'
     _, model = make_model(SEGMENTOR, checkpoint)
-    assert call(monkeypatch, export, SEGMENTOR, checkpoint, '--format', 'onnx', '-o', out) == 0
-    run = open_file('onnx', out)
+    assert call(monkeypatch, export, SEGMENTOR, checkpoint, '--format', name, '-o', out) == 0
+    run = open_file(name, out)
     for size in SIZES:
         x = torch.randn(2, 3, *size)
         with torch.no_grad():

@@ -1,5 +1,7 @@
 """tools/export.py and files of it on bad input."""
 
+import sys
+
 import pytest
 import torch
 from PIL import Image
@@ -11,9 +13,13 @@ from helpers.tools import call, one_error
 
 JIT = ('--format', 'torchscript', '--size', 64, 64)
 BAD = {
-    'format': (('--format', 'tflite'), "--format: 'tflite' is unknown; choose among onnx, torch-export, torchscript"),
+    'format': (
+        ('--format', 'tflite'),
+        "--format: 'tflite' is unknown; choose among onnx, openvino, torch-export, torchscript",
+    ),
     'no size': (('--format', 'torchscript'), '--size: torchscript needs the size of the images'),
     'size': (('--format', 'onnx', '--size', 64, 64), '--size: onnx files take images of any size'),
+    'sides': (('--format', 'torchscript', '--size', 64, 0), '--size: height and width must be positive, got 64 0'),
     'part': ((*JIT, '--part', 'head'), "--part: 'head' is unknown"),
     'other part': (
         (*JIT, '--part', 'segmentor'),
@@ -88,3 +94,47 @@ def test_predict_refuses_files_that_are_none(classifier, tmp_path, monkeypatch, 
     args = (classifier[0], tmp_path / 'x.onnx', tmp_path / 'a.png', '-o', tmp_path / 'out', '--device', 'cpu')
     assert call(monkeypatch, predict, *args) == 2
     assert 'x.onnx cannot be read as an ONNX file of `cvt-backbone export`' in one_error(capfd)
+
+
+@pytest.mark.parametrize('kind', ['nothing', 'foreign', 'no weights', 'short weights', 'other device', 'precision'])
+def test_predict_refuses_irs_that_are_none(kind, classifier, tmp_path, monkeypatch, capfd):
+    openvino = pytest.importorskip('openvino')
+    Image.new('RGB', (64, 64)).save(tmp_path / 'a.png')
+    file, options = tmp_path / 'x.xml', ['--device', 'cpu']
+    parameter = openvino.opset13.parameter([1, 3, 64, 64])
+    weights = openvino.opset13.constant(torch.ones(64, 64).numpy())
+    openvino.save_model(openvino.Model([openvino.opset13.add(parameter, weights)], [parameter]), file)
+    match kind:
+        case 'nothing':
+            file.write_bytes(b'nothing')
+        case 'no weights':
+            (tmp_path / 'x.bin').unlink()
+        case 'short weights':
+            (tmp_path / 'x.bin').write_bytes(b'short')
+        case 'other device':
+            options = ['--device', 'cuda:0']
+        case 'precision':
+            file = classifier[1]
+            options += ['--precision', 'bf16']
+    message = {
+        'nothing': 'x.xml cannot be read as an IR of `cvt-backbone export` (no <net> in it)',
+        'foreign': 'x.xml has no metadata of `cvt-backbone export`; export the model with it',
+        'other device': 'x.xml runs in OpenVINO on the CPU; give --device cpu, got cuda:0',
+        'precision': 'error: --precision: is for IR files of OpenVINO (.xml), got the checkpoint',
+    }.get(kind, 'x.xml cannot be read as an IR of `cvt-backbone export` and the .bin beside it (')
+    args = (classifier[0], file, tmp_path / 'a.png', '-o', tmp_path / 'out', *options)
+    assert call(monkeypatch, predict, *args) == 2
+    assert message in one_error(capfd)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_missing_openvino_is_named(classifier, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    args = ('--format', 'openvino', '--size', 64, 64, '-o', tmp_path / 'x.xml')
+    assert call(monkeypatch, export, *classifier, *args) == 2
+    assert one_error(capfd).startswith('error: --format: openvino is not installed: pip install openvino')
+    (tmp_path / 'x.xml').write_text('<net>')
+    Image.new('RGB', (64, 64)).save(tmp_path / 'a.png')
+    args = (classifier[0], tmp_path / 'x.xml', tmp_path / 'a.png', '-o', tmp_path / 'out', '--device', 'cpu')
+    assert call(monkeypatch, predict, *args) == 2
+    assert 'openvino is not installed: pip install openvino (extra openvino)' in one_error(capfd)

@@ -72,8 +72,8 @@ def build(peer: Peer, model: str) -> nn.Module:
         model: ``backbone``, ``mask-rcnn`` or ``upernet``.
 
     Returns:
-        A backbone, whose call returns maps, or a model of mmdet or mmseg. Its backbone is deployed and set to be
-        compiled if the peer says so.
+        A backbone, whose call returns maps, or a model of mmdet or mmseg. Its backbone is deployed if the peer
+        says so.
 
     Raises:
         ModuleNotFoundError: A package is not installed.
@@ -92,6 +92,4 @@ def build(peer: Peer, model: str) -> nn.Module:
     built.eval()
     if peer.deploy:
         backbone.switch_to_deploy()
-    if peer.compile:
-        backbone.compile(dynamic=False)
     return built

@@ -5,8 +5,9 @@ Latency: wall time of one call, after warm-up; on CUDA between two synchronisati
 - infer: the forward pass in eval mode under ``no_grad``; of a detector or segmentor ``mode='predict'``.
 - train: forward and backward in train mode with gradients set to None before; no optimiser step. The loss of a
   backbone is the sum of the means of its maps, that of a detector or segmentor its own.
-- bf16: the forward pass under autocast. In Mask R-CNN autocast covers backbone and neck and its heads get fp32 maps,
-  because mmcv's RoI operations have no bf16 kernel on a CPU.
+- bf16: the forward pass under autocast; OpenVINO's INFERENCE_PRECISION_HINT, which is f32 for fp32. In Mask R-CNN
+  autocast covers backbone and neck and its heads get fp32 maps, because mmcv's RoI operations have no bf16 kernel on a
+  CPU.
 
 Data preprocessing, and so the copy to the device, is outside the measured time.
 
@@ -15,6 +16,10 @@ Idle means: model built, input made, libraries initialised by a run at 128x128 p
 the kernel does not allow VmHWM to be reset, an earlier and higher peak counts: an upper bound. On CUDA
 ``max_memory_allocated`` over what was allocated then. A compiled model is idle after its first run at full size, so
 that the compiler's own memory does not count.
+
+ONNX Runtime and OpenVINO run a file, which another process writes before: ONNX as `cvt-backbone export` does, of open
+sizes for CvT and of the one size for peers, and IR of the one size. Their process is idle when the file is loaded; what
+they allocate for the first image stays theirs and counts.
 """
 
 from __future__ import annotations
@@ -39,10 +44,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...backbone import CvT
 from ...errors import InputError
+from ...export.engines import compile_openvino, open_onnx, read_openvino
+from ...export.formats import trace_openvino
+from ...export.graph import capture, make_onnx
+from ...files import replacing
 from .. import flops, trial
 from . import build
-from .peers import PEERS
+from .peers import FILE_ENGINES, PEERS
 
 SMALL = (128, 128)
 LONG_RUN = 10.0  # seconds; what takes longer is timed once per process
@@ -64,8 +74,10 @@ class Job:
         batch: Number of images.
         dtype: ``fp32`` or ``bf16``.
         device: ``cpu`` or ``cuda``.
-        threads: Threads of torch.
+        threads: Threads of torch and of the engine.
         repeat: Timed runs.
+        engine: One of :data:`peers.ENGINES`.
+        file: What the engine runs, if it is one of :data:`peers.FILE_ENGINES`.
     """
 
     peer: str
@@ -77,6 +89,8 @@ class Job:
     device: str
     threads: int
     repeat: int
+    engine: str = 'eager'
+    file: str | None = None
 
 
 def run_child(
@@ -154,17 +168,17 @@ def measure(**arguments: Any) -> dict[str, Any]:
     job = Job(**arguments | dict(size=tuple(arguments['size'])))
     torch.set_num_threads(job.threads)
     torch.manual_seed(0)
-    peer = PEERS[job.peer]
-    model = build.build(peer, job.model).to(job.device)
+    model = build.build(PEERS[job.peer], job.model).to(job.device) if job.file is None else _load(job)
     model.train(job.work == 'train')
     if job.dtype == 'bf16' and job.model == 'mask-rcnn':
         _autocast_features(model, job.device)
-    if not peer.compile:
-        _run(job, model, _make_input(job, model, SMALL)())
     make_input = _make_input(job, model, job.size)
     data = make_input()
-    if peer.compile:
+    if job.engine == 'compile':
+        (model if job.model == 'backbone' else model.backbone).compile(dynamic=False)
         _run(job, model, data)
+    elif job.engine == 'eager':
+        _run(job, model, _make_input(job, model, SMALL)())
     model.zero_grad()
     idle = _start_memory(job.device)
 
@@ -215,7 +229,53 @@ def measure_gemm(dtype: str, device: str, threads: int) -> dict[str, Any]:
     return dict(flops=2 * side**3 / fastest, device=name)
 
 
-TASKS: dict[str, Callable[..., dict[str, Any]]] = dict(measure=measure, gemm=measure_gemm)
+def write_file(**arguments: Any) -> dict[str, Any]:
+    """Write the file that a job runs.
+
+    Args:
+        **arguments: The fields of :class:`Job`.
+
+    Returns:
+        Nothing.
+    """
+    job = Job(**arguments)
+    torch.manual_seed(0)
+    model = build.build(PEERS[job.peer], job.model).requires_grad_(False)
+    shape = [job.batch, 3, *job.size]
+    with replacing(Path(job.file), suffix=FILE_ENGINES[job.engine]) as part:
+        if job.engine == 'openvino':
+            import openvino
+
+            openvino.serialize(trace_openvino(model, shape), str(part), str(Path(job.file).with_suffix('.bin')))
+        else:
+            image = torch.zeros(shape)
+            open_sizes = isinstance(model, CvT)
+            program = capture(model, model) if open_sizes else torch.export.export(model, (image,), strict=False)
+            outputs = [f'map{i}' for i in range(len(model(image[..., :64, :64])))]
+            part.write_bytes(make_onnx(program, outputs).SerializeToString())
+    return {}
+
+
+class _File(nn.Module):
+    """A file in its engine, called as the model is: the outputs stay where the engine puts them."""
+
+    def __init__(self, run: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, image: torch.Tensor) -> Any:
+        """(B, C, H, W) -> the outputs."""
+        return self.run(image.numpy())
+
+
+def _load(job: Job) -> nn.Module:
+    if job.engine == 'openvino':
+        return _File(compile_openvino(read_openvino(job.file), dict(fp32='f32', bf16='bf16')[job.dtype]))
+    session = open_onnx(job.file)
+    return _File(lambda image: session.run(None, {'image': image}))
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = dict(measure=measure, gemm=measure_gemm, write_file=write_file)
 
 
 def _make_input(job: Job, model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:

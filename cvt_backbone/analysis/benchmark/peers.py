@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...window_sizes import spread_global
+
 MODELS = ('backbone', 'mask-rcnn', 'upernet')
 WORKS = ('infer', 'train')
 DTYPES = ('fp32', 'bf16')
+ENGINES = ('eager', 'compile', 'onnxruntime', 'openvino')
+FILE_ENGINES = {'onnxruntime': '.onnx', 'openvino': '.xml'}  # that run a file, of a backbone that infers
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,6 @@ class Peer:
         channels: Those of its maps.
         package: The module that must be imported before it can be built.
         deploy: Fold the batch norms (``CvT.switch_to_deploy``).
-        compile: Compile the backbone with ``torch.compile``, for the one size it is measured at.
         works: What it is measured in.
     """
 
@@ -29,7 +32,6 @@ class Peer:
     channels: tuple[int, ...] = (64, 192, 384)
     package: str = 'cvt_backbone'
     deploy: bool = False
-    compile: bool = False
     works: tuple[str, ...] = WORKS
 
     @property
@@ -39,17 +41,20 @@ class Peer:
 
 
 def _cvt_peers() -> dict[str, Peer]:
-    """CvT-13 with global attention and with windows; each exact, deployed, compiled, with gradient checkpointing."""
+    """CvT-13 with global attention and with windows; each exact, deployed, with gradient checkpointing."""
     peers = {}
-    for key, windows in (('global', None), ('w56-28', (56, 28, None)), ('w56-28-14', (56, 28, 14))):
-        name, label = f'cvt-13-{key}', f'CvT-13, {f"windows {windows}" if windows else "global"}'
+    windows_of = {
+        'global': None,
+        'w56-28': (56, 28, None),
+        'w56-28-14': (56, 28, 14),
+        'w56-28-14-4g': (56, 28, spread_global(10, 14, 4)),
+    }
+    for key, windows in windows_of.items():
+        shown = '(56, 28, 14), four global blocks' if key.endswith('4g') else windows
+        name, label = f'cvt-13-{key}', f'CvT-13, {f"windows {shown}" if windows else "global"}'
         plain = dict(type='CvT', arch='cvt-13', window_sizes=windows)
         peers[name] = Peer(label, plain)
         peers[f'{name}-deployed'] = Peer(f'{label}, deployed', plain, deploy=True, works=('infer',))
-        peers[f'{name}-deployed-compiled'] = Peer(
-            f'{label}, deployed, compiled', plain, deploy=True, compile=True, works=('infer',)
-        )
-        peers[f'{name}-compiled'] = Peer(f'{label}, compiled', plain, compile=True)
         peers[f'{name}-cp'] = Peer(f'{label}, with_cp', plain | dict(with_cp=True), works=('train',))
     return peers
 

@@ -17,7 +17,7 @@ from ..tables import markdown
 from .measure import Job
 from .peers import PEERS
 
-COLUMNS = ('peer', 'model', 'work', 'height', 'width', 'batch', 'dtype', 'device', 'threads', 'round', 'run',
+COLUMNS = ('peer', 'model', 'work', 'engine', 'height', 'width', 'batch', 'dtype', 'device', 'threads', 'round', 'run',
            'seconds', 'peak_bytes', 'macs', 'failure')  # fmt: skip
 TITLES = {'backbone': 'Backbone alone', 'mask-rcnn': 'In Mask R-CNN', 'upernet': 'In UPerNet'}
 _NOTES = """Seconds are the median (fastest-slowest) over all rounds, each in a process of its own, peers interleaved.
@@ -85,8 +85,8 @@ def make_csv(results: Iterable[Result]) -> str:
     for result in results:
         job = result.job
         common = dict(
-            peer=job.peer, model=job.model, work=job.work, height=job.size[0], width=job.size[1], batch=job.batch,
-            dtype=job.dtype, device=job.device, threads=job.threads, macs=result.macs,
+            peer=job.peer, model=job.model, work=job.work, engine=job.engine, height=job.size[0], width=job.size[1],
+            batch=job.batch, dtype=job.dtype, device=job.device, threads=job.threads, macs=result.macs,
         )  # fmt: skip
         for index, (runs, peak) in enumerate(zip(result.rounds, result.peaks, strict=True)):
             for run, seconds in enumerate(runs):
@@ -97,7 +97,7 @@ def make_csv(results: Iterable[Result]) -> str:
 
 
 def make_markdown(results: Sequence[Result], header: Header) -> str:
-    """A table for each model, work and dtype, and the fitted exponents."""
+    """A table for each model, work, engine and dtype, and the fitted exponents."""
     facts = [
         f'GEMM peak, {dtype}, measured in this run: {flops / 1e9:.1f} GFLOP/s' for dtype, flops in header.gemm.items()
     ]
@@ -108,7 +108,7 @@ def make_markdown(results: Sequence[Result], header: Header) -> str:
     growth = _growth(results)
     if growth:
         text += '\n## Growth\n\nLeast-squares fits of time ~ pixels^a and memory over idle ~ pixels^b.\n\n'
-        text += markdown(['model', 'work', 'dtype', 'peer', 'a', 'b', 'sizes'], growth, 'llllrrl')
+        text += markdown(['model', 'work', 'engine', 'dtype', 'peer', 'a', 'b', 'sizes'], growth, 'lllllrrl')
     return text
 
 
@@ -153,7 +153,7 @@ def fit_exponent(pixels: Sequence[float], values: Sequence[float]) -> tuple[floa
 
 
 def write_plots(folder: Path, results: Sequence[Result]) -> None:
-    """Write ``MODEL_WORK_DTYPE.png`` if something was measured: time and memory against pixels, with exponents."""
+    """Write ``MODEL_WORK_ENGINE_DTYPE.png`` of what was measured: time and memory against pixels, and the exponents."""
     from ..plots import make_figure, save  # matplotlib is an extra
 
     for key, group in _groups([result for result in results if any(_curves([result])[0])]):
@@ -185,9 +185,9 @@ def _curves(own: Sequence[Result]) -> list[tuple[list[int], list[float]]]:
     return [(pixels, [median(r.seconds) for r in own]), (pixels, [max(r.peaks) / 1e9 for r in own])]
 
 
-def _groups(results: Sequence[Result]) -> Iterable[tuple[tuple[str, str, str], Iterable[Result]]]:
-    def key(result: Result) -> tuple[str, str, str]:
-        return result.job.model, result.job.work, result.job.dtype
+def _groups(results: Sequence[Result]) -> Iterable[tuple[tuple[str, str, str, str], Iterable[Result]]]:
+    def key(result: Result) -> tuple[str, str, str, str]:
+        return result.job.model, result.job.work, result.job.engine, result.job.dtype
 
     return groupby(sorted(results, key=key), key)
 
@@ -199,9 +199,9 @@ def _by_peer(group: Iterable[Result]) -> list[tuple[str, list[Result]]]:
     return list(peers.items())
 
 
-def _title(key: tuple[str, str, str]) -> str:
-    model, work, dtype = key
-    return f'{TITLES[model]}, {work}, {dtype}'
+def _title(key: tuple[str, str, str, str]) -> str:
+    model, work, engine, dtype = key
+    return f'{TITLES[model]}, {work}, {engine}, {dtype}'
 
 
 def _digits(value: float) -> str:

@@ -7,9 +7,10 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from ...errors import InputError
 from ...files import check_writable
 from .measure import Job, attempt, count, run_child
-from .peers import PEERS
+from .peers import FILE_ENGINES, PEERS
 from .report import Header, Result, write_plots, write_tables
 
 
@@ -28,22 +29,37 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """The jobs in the order they are measured in; peers that share model, work, dtype and size are neighbours.
 
     Raises:
-        InputError: There is no CUDA device, or no peer can do the work.
+        InputError: There is no CUDA device, an engine is not installed, or no peer can do the work.
     """
+    for engine in FILE_ENGINES.keys() & set(args.engines):
+        if find_spec(engine) is None:
+            raise InputError(f'--engines: {engine} is not installed: pip install "cvt_backbone[export,openvino]"')
+        if args.device != 'cpu':
+            raise InputError(f'--engines: {engine} is measured on the CPU; leave --device out')
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('--device: PyTorch finds no CUDA device here; leave --device out to measure on the CPU')
     jobs = [
         Job(name, model, work, size, max(args.batch, 2) if (model, work) == ('upernet', 'train') else args.batch,
-            dtype, args.device, args.threads, args.repeat)
-        for model, work, dtype, size, name in product(args.models, args.works, args.dtypes, args.sizes, args.peers)
-        if model in PEERS[name].models and work in PEERS[name].works
+            dtype, args.device, args.threads, args.repeat, engine)
+        for model, work, engine, dtype, size, name in product(
+            args.models, args.works, args.engines, args.dtypes, args.sizes, args.peers
+        )
+        if model in PEERS[name].models and work in PEERS[name].works and _can(engine, model, work, dtype)
     ]  # fmt: skip
     if not jobs:
         raise InputError(
-            '--peers, --models, --works: nothing is left to measure; deployed peers only infer, with_cp peers only '
-            'train, and hf-cvt-13 is a backbone alone'
+            '--peers, --models, --works, --engines: nothing is left to measure; deployed peers only infer, with_cp '
+            'peers only train, hf-cvt-13 is a backbone alone, onnxruntime and openvino infer with a backbone alone, '
+            'and onnxruntime has no bf16'
         )
     return jobs
+
+
+def _can(engine: str, model: str, work: str, dtype: str) -> bool:
+    """Whether an engine does such work."""
+    if engine not in FILE_ENGINES:
+        return True
+    return (model, work) == ('backbone', 'infer') and (engine, dtype) != ('onnxruntime', 'bf16')
 
 
 def make_folder(out: str | None) -> Path:
@@ -72,7 +88,8 @@ def measure_all(args: argparse.Namespace, command: str, results: Sequence[Result
         bar.set_postfix_str('GEMM peak, MACs')
         header = make_header(args, command)
         fill_macs(results)
-        for _, group in groupby(results, lambda result: (result.job.model, result.job.work, result.job.dtype)):
+        write_files(args, results, folder)
+        for _, group in groupby(results, lambda result: (result.job.model, result.job.work)):
             for result in rounds(list(group), args.rounds):
                 bar.set_postfix_str(f'{result.job.peer} {result.job.work} {"x".join(map(str, result.job.size))}')
                 if result.failure is None:
@@ -86,6 +103,22 @@ def measure_all(args: argparse.Namespace, command: str, results: Sequence[Result
                     write_tables(folder, results, header)
                 bar.update()
             write_plots(folder, results)
+
+
+def write_files(args: argparse.Namespace, results: Sequence[Result], folder: Path) -> None:
+    """Write what the engines run; a file that is there is used again, for it takes longer than most measurements."""
+    failures: dict[str, str | None] = {}
+    for result in results:
+        job = result.job
+        if suffix := FILE_ENGINES.get(job.engine):
+            (folder / 'files').mkdir(exist_ok=True)
+            is_open = job.engine == 'onnxruntime' and PEERS[job.peer].package == 'cvt_backbone'
+            size = 'open' if is_open else f'{job.batch}x{job.size[0]}x{job.size[1]}'
+            file = str(folder / 'files' / f'{job.peer}_{size}{suffix}')
+            result.job = replace(job, file=file)
+            if file not in failures and not Path(file).exists():
+                failures[file] = child(args, 'write_file', asdict(result.job)).get('failure')
+            result.failure = failures.get(file)
 
 
 def make_header(args: argparse.Namespace, command: str) -> Header:
@@ -102,9 +135,13 @@ def make_header(args: argparse.Namespace, command: str) -> Header:
 
 
 def rounds(group: Sequence[Result], number: int) -> Iterator[Result]:
-    """The results in the order of measurement: size by size, and there all peers once in each round."""
-    for _, same_size in groupby(group, lambda result: result.job.size):
-        own = list(same_size)
+    """The results in the order of measurement: by dtype and size, and there all peers and engines in each round."""
+
+    def key(result: Result) -> tuple[str, tuple[int, int]]:
+        return result.job.dtype, result.job.size
+
+    for _, alike in groupby(sorted(group, key=key), key):
+        own = list(alike)
         for _ in range(number):
             yield from own
 
@@ -152,7 +189,7 @@ def describe(args: argparse.Namespace, command: str) -> list[str]:
     """Date, machine, versions and command."""
     cpu = _find('/proc/cpuinfo', r'model name\s*: (.+)') or platform.processor() or platform.machine()
     distributions = packages_distributions()
-    modules = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'transformers')
+    modules = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'transformers', 'onnxruntime', 'openvino')
     versions = [f'{name} {version(distributions[name][0])}' for name in modules if name in distributions]
     load = ', '.join(f'{value:.1f}' for value in os.getloadavg())
     facts = [
