@@ -25,7 +25,7 @@ COMMANDS = {
     'new': 'write a config for your own data',
     'swap': 'put CvT into an existing config',
     'convert': 'convert a checkpoint of any format',
-    'export': 'export a model to ONNX, torch.export or TorchScript',
+    'export': 'export a model to ONNX, OpenVINO, torch.export or TorchScript',
     'flops': 'count parameters and multiply-accumulates',
     'benchmark': 'measure time and memory of CvT and its peers',
     'imagenet-labels': 'write the labels of ImageNet ReaL or ImageNet-V2',

@@ -2,8 +2,7 @@
 
 Each measurement runs in a process of its own. For each model, work, dtype and size, peers and engines take turns,
 `--rounds` times. OUTDIR gets results.csv with every timed run, results.md with medians, a plot per model, work, engine
-and dtype, and the files that engines run, which a later run into OUTDIR uses again; the tables are written after every
-measurement.
+and dtype, and in files/ what engines run; the tables are written after every measurement.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from cvt_backbone.analysis.benchmark import peers as benchmark_peers
 from cvt_backbone.analysis.benchmark import report as benchmark_report
 from cvt_backbone.analysis.benchmark import run as planned
 from cvt_backbone.analysis.benchmark.measure import Job, attempt, measure, read_answer
+from cvt_backbone.analysis.benchmark.peers import ENGINES, FILE_ENGINES
 from cvt_backbone.analysis.benchmark.report import Header, Result
 from cvt_backbone.cli import benchmark
 from cvt_backbone.errors import InputError
@@ -130,6 +132,61 @@ def test_plan_leaves_out_what_does_not_apply() -> None:
     assert jobs['cvt-13-global', 'upernet', 'infer'].batch == 1
     with pytest.raises(InputError, match='nothing is left'):
         planned.plan(benchmark.parse_args(['--peers', 'hf-cvt-13', '--models', 'upernet']))
+
+
+def test_engines_do_what_they_can() -> None:
+    """A file is of a backbone that infers, and ONNX Runtime has no bf16 on a CPU."""
+    arguments = ['--peers', 'swin-t', 'cvt-13-w56-28-14-4g-deployed', '--sizes', '64x64', '--engine', *ENGINES]
+    jobs = planned.plan(benchmark.parse_args(arguments))
+    done = {(job.engine, job.dtype, job.model, job.work) for job in jobs if job.engine in FILE_ENGINES}
+    assert done == {
+        (engine, dtype, 'backbone', 'infer')
+        for engine, dtype in [('onnxruntime', 'fp32'), ('openvino', 'fp32'), ('openvino', 'bf16')]
+    }
+    assert {job.engine for job in jobs if job.work == 'train'} == {'eager', 'compile'}
+    with pytest.raises(InputError, match=r'nothing is left .* onnxruntime has no bf16'):
+        planned.plan(benchmark.parse_args(['--engine', 'onnxruntime', '--dtypes', 'bf16']))
+
+
+def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planned, 'find_spec', lambda name: None)
+    with pytest.raises(InputError, match='--engines: openvino is not installed: pip install'):
+        planned.plan(benchmark.parse_args(['--engine', 'openvino']))
+
+
+def test_files_are_written_once_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One ONNX file of open sizes for CvT, one a size for peers; what fails to be written fails every row."""
+    written = []
+
+    def child(_: object, kind: str, job: dict[str, Any]) -> dict[str, Any]:
+        written.append(Path(job['file']).name)
+        return dict(failure='no disk') if job['peer'] == 'swin-t' else {}
+
+    monkeypatch.setattr(planned, 'child', child)
+    jobs = [
+        replace(make_job(peer, size), engine='onnxruntime')
+        for peer in ('cvt-13-global', 'swin-t')
+        for size in ((64, 64), (64, 96))
+    ]
+    (tmp_path / 'files').mkdir()
+    (tmp_path / 'files/swin-t_2x64x96.onnx').touch()
+    results = [Result(job) for job in jobs]
+    planned.write_files(None, results, tmp_path)
+    assert written == ['cvt-13-global_open.onnx', 'swin-t_2x64x64.onnx']
+    assert [result.failure for result in results] == [None, None, 'no disk', None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('engine', FILE_ENGINES)
+def test_a_file_is_measured(engine: str, tmp_path: Path) -> None:
+    pytest.importorskip(engine)
+    pytest.importorskip('onnxscript')
+    file = tmp_path / f'x{FILE_ENGINES[engine]}'
+    job = asdict(replace(make_job('resnet-50', (64, 64)), engine=engine, file=str(file)))
+    assert attempt(benchmark_measure.write_file, job) == {}
+    answer = attempt(measure, job)
+    assert len(answer['seconds']) == 2
+    assert 0 < answer['peak_bytes'] < 1e9
 
 
 def test_peers_take_turns() -> None:

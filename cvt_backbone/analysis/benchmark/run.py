@@ -41,8 +41,8 @@ def plan(args: argparse.Namespace) -> list[Job]:
     jobs = [
         Job(name, model, work, size, max(args.batch, 2) if (model, work) == ('upernet', 'train') else args.batch,
             dtype, args.device, args.threads, args.repeat, engine)
-        for model, work, engine, dtype, size, name in product(
-            args.models, args.works, args.engines, args.dtypes, args.sizes, args.peers
+        for model, work, dtype, size, engine, name in product(
+            args.models, args.works, args.dtypes, args.sizes, args.engines, args.peers
         )
         if model in PEERS[name].models and work in PEERS[name].works and _can(engine, model, work, dtype)
     ]  # fmt: skip
@@ -135,12 +135,8 @@ def make_header(args: argparse.Namespace, command: str) -> Header:
 
 
 def rounds(group: Sequence[Result], number: int) -> Iterator[Result]:
-    """The results in the order of measurement: by dtype and size, and there all peers and engines in each round."""
-
-    def key(result: Result) -> tuple[str, tuple[int, int]]:
-        return result.job.dtype, result.job.size
-
-    for _, alike in groupby(sorted(group, key=key), key):
+    """The results in the order of measurement: size by size, and there all peers and engines once in each round."""
+    for _, alike in groupby(group, lambda result: (result.job.dtype, result.job.size)):
         own = list(alike)
         for _ in range(number):
             yield from own
