@@ -111,7 +111,7 @@ def read(
 
 
 def translate(
-    contents: tuple[Any, str, dict | None],
+    contents: tuple[Any, str, Path | None],
     path: str | Path,
     arch: str | Mapping | Arch | None = None,
     *,
@@ -125,7 +125,7 @@ def translate(
     tensors = _strip(tensors, prefix, path)
     name, state, strays, dropped = _translate(tensors, container)
     if arch is None and config is not None and name == 'huggingface':
-        arch = arch_of_config(config, path)
+        arch = arch_of_config(config)
     shapes = shapes_of(state)
     arch = infer_arch(shapes) if arch is None else get_arch(arch)
     _check_names(path, shapes, strays, _expected(arch, shapes, own or {}))

@@ -254,6 +254,15 @@ class TestHuggingFace:
         (tmp_path / 'config.json').write_text(json.dumps({**config, 'model_type': 'vit'}))
         with pytest.raises(CheckpointError, match="a 'vit', not a cvt"):
             read(tmp_path)
+        (tmp_path / 'config.json').write_text('{')
+        with pytest.raises(CheckpointError, match=r'config\.json is no JSON'):
+            read(tmp_path)
+
+    @pytest.mark.parametrize('text', ['{', '[1]', '{"model_type": "vit"}'])
+    def test_config_beside_a_file_of_another_format_is_not_read(self, tmp_path, state, text):
+        save_file(state, tmp_path / 'official.safetensors')
+        (tmp_path / 'config.json').write_text(text)
+        assert read(tmp_path / 'official.safetensors').format == 'official'
 
 
 @pytest.mark.slow
