@@ -36,8 +36,8 @@ model = dict(
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=300, max_per_img=100),
-        # One label a place. Of a model after two epochs that takes 0.567 to 0.552 box AP (measured).
-        rcnn=dict(nms=dict(class_agnostic=True), max_per_img=20),
+        # One label a place, none that the model doubts: for the picture. It costs 0.02 box AP (measured).
+        rcnn=dict(score_thr=0.3, nms=dict(class_agnostic=True), max_per_img=20),
     ),
 )
 
