@@ -26,8 +26,8 @@ class _PerStage:
         """No scaling."""
 
     def aggregate_multi_layers(self, cams: list[np.ndarray]) -> list[np.ndarray]:
-        """Each (1, 1, H, W) -> (H, W)."""
-        return [cam[0, 0] for cam in cams]
+        """Each (1, 1, H, W), scaled by the package to 0 and nearly 1, -> (H, W) from 0 to 1."""
+        return [cam[0, 0] / (cam.max() or 1) for cam in cams]
 
 
 class _GradCAM(_PerStage, pytorch_grad_cam.GradCAM):

@@ -44,6 +44,8 @@ def pca_colours(features: np.ndarray) -> np.ndarray:
     tokens = features.reshape(-1, features.shape[-1])
     parts = PCA(min(3, *tokens.shape)).fit_transform(tokens)
     low, high = np.percentile(parts, [2, 98], axis=0)
+    span = high - low
+    span[span <= 1e-6 * span.max()] = np.inf  # noise of the computation stays black
     colours = np.zeros((len(tokens), 3))
-    colours[:, : parts.shape[1]] = np.clip((parts - low) / np.maximum(high - low, np.finfo(np.float32).tiny), 0, 1)
+    colours[:, : parts.shape[1]] = np.clip((parts - low) / span, 0, 1)
     return colours.reshape(*features.shape[:2], 3)

@@ -55,9 +55,8 @@ def grad(question: Question) -> Figure:
         question.seen.picture,
         cams,
         f'Grad-CAM: what speaks for {target.text}',
-        'The brighter a place, the more the map of this stage speaks there for the class. Early stages see edges and '
-        'textures, late stages whole objects.'
-        + (' Dashed: what the model found, and whose score is explained.' if target.region is not None else ''),
+        'The brighter a place, the more the map of this stage speaks there for it; what speaks against it counts as '
+        'nothing.' + (' Outlined: what the model found.' if target.region is not None else ''),
         target.region,
     )
 

@@ -17,7 +17,7 @@ from .feature_maps import pca_colours
 from .token_grid import TokenGrid
 
 PANEL = 2.4  # inches
-HEADS_IN_A_ROW = 6
+PANELS_IN_A_ROW = 7  # beside the image
 HEAT = dict(cmap='inferno', vmin=0, vmax=1, alpha=0.65)
 
 
@@ -36,6 +36,7 @@ def draw_feature_maps(picture: np.ndarray, maps: Sequence[np.ndarray], grids: Se
         'Feature maps: what each stage tells apart',
         'Upper row: the three main directions (PCA) of a stage as red, green and blue; places of one colour look alike '
         'to the model, and colours of different stages have nothing in common. Lower row: mean over the channels.',
+        bars=0.55 * len(maps),
     )
     size = picture.shape[:2]
     _show(axes[0, 0], picture, _image_title(picture))
@@ -67,14 +68,13 @@ def draw_cams(
     figure, axes = _make_panels(picture, 1, 1 + len(cams), title, how)
     _show(axes[0, 0], picture, _image_title(picture))
     for i, (cam, grid) in enumerate(cams):
-        heat = _show_heat(
-            axes[0, i + 1], picture, grid.spread(cam, picture.shape[:2], smooth=True), _stage_title(i, len(cams), cam)
-        )
+        stage = _stage_title(i, len(cams), cam) + ('' if cam.any() else '\nnothing positive')
+        heat = _show_heat(axes[0, i + 1], picture, grid.spread(cam, picture.shape[:2], smooth=True), stage)
     if region is not None and not region.all():
         for ax in axes[0]:
             ax.contour(region, levels=[0.5], colors='white', linewidths=2.5)
             ax.contour(region, levels=[0.5], colors='black', linewidths=1, linestyles='dashed')
-    _add_bar(figure, axes, heat, 'weight; 1: the largest of the panel', '1')
+    _add_bar(figure, axes, heat, 'weight', 'least', 'most')
     return figure
 
 
@@ -89,39 +89,28 @@ def draw_attention(
         depths: Blocks of each stage of the model.
         place: The pixel (x, y) that looks; None for the cls token.
     """
-    rows = [weights for block in blocks for weights in _in_rows(_heads(block, place))]
-    columns = 2 + max(len(heads) for heads in rows)
+    lines = [(block, line) for block in blocks for line in _lines(_heads(block, place))]
     who = 'the cls token' if place is None else 'the ringed place'
+    with_cls = any(block.to_cls is not None for block in blocks)
     figure, axes = _make_panels(
         picture,
-        len(rows),
-        columns,
+        len(lines),
+        1 + max(len(line) for _, line in lines),
         f'Attention: where {who} looks',
-        f'One row per stage (its last block), one panel per head. A square is a token that {who} can look at; the '
-        'brighter, the more attention it gets. Percentages: the share of the brightest square. Nothing outside its window '
-        'gets any.',
+        f'One row per stage (its last block), one panel per head. A square is a token that {who} can look at: the '
+        'brighter, the more of the attention it gets. Percentages: what the brightest square gets.'
+        + (' The cls token, which has no place, gets what is missing to 100 %.' if with_cls else ''),
     )
-    row = 0
-    for block in blocks:
-        heads = _heads(block, place)
-        for i, part in enumerate(_in_rows(heads)):
-            line = axes[row]
-            panels = [(f'mean of {len(heads)} heads', heads.mean(0))] if i == 0 and len(heads) > 1 else []
-            first = i * HEADS_IN_A_ROW + 1
-            panels += [(f'head {first + j}', head) for j, head in enumerate(part)]
-            for ax in line:
-                ax.set_axis_off()
-            if i == 0:
-                _show(line[0], picture, _block_title(block, depths))
-            for ax, (name, weights) in zip(line[1 if i == 0 else 2 :], panels, strict=False):
-                spread = block.key_grid.spread(weights, picture.shape[:2])
-                heat = _show_heat(ax, picture, spread / weights.max(), f'{name}: {weights.max():.1%}')
-            if place is not None:
-                for ax in line:
-                    if ax.images:
-                        _mark(ax, place)
-            row += 1
-    _add_bar(figure, axes, heat, 'share of the attention', 'largest of\nthe panel')
+    for row, (block, line) in zip(axes, lines, strict=True):
+        for ax in row[1 + len(line) :]:
+            ax.set_axis_off()
+        _show(row[0], picture, _block_title(block, depths))
+        for ax, (name, weights) in zip(row[1:], line, strict=False):
+            spread = block.key_grid.spread(weights, picture.shape[:2])
+            heat = _show_heat(ax, picture, spread / (weights.max() or 1), f'{name}: {weights.max():.1%}')
+        for ax in row[: 1 + len(line)] if place else ():
+            _mark(ax, place)
+    _add_bar(figure, axes, heat, 'share of the attention', 'none', 'most')
     return figure
 
 
@@ -131,19 +120,27 @@ def _heads(block: BlockAttention, place: tuple[float, float] | None) -> np.ndarr
     return weights.float().cpu().numpy()
 
 
-def _in_rows(heads: np.ndarray) -> list[np.ndarray]:
-    return [heads[i : i + HEADS_IN_A_ROW] for i in range(0, len(heads), HEADS_IN_A_ROW)]
+def _lines(heads: np.ndarray) -> list[list[tuple[str, np.ndarray]]]:
+    """Panels with their names: the mean, unless there is one head only, and the heads."""
+    panels = [(f'mean of {len(heads)} heads', heads.mean(0))] if len(heads) > 1 else []
+    panels += [(f'head {i}', head) for i, head in enumerate(heads, 1)]
+    return [panels[i : i + PANELS_IN_A_ROW] for i in range(0, len(panels), PANELS_IN_A_ROW)]
 
 
-def _make_panels(picture: np.ndarray, rows: int, columns: int, title: str, how: str) -> tuple[Figure, np.ndarray]:
-    """A figure with its title, its explanation and (rows, columns) axes of the picture's shape."""
+def _make_panels(
+    picture: np.ndarray, rows: int, columns: int, title: str, how: str, bars: float = 0.9
+) -> tuple[Figure, np.ndarray]:
+    """A figure with its title, its explanation and (rows, columns) axes of the picture's shape.
+
+    ``bars`` is the width of its colour bars in inches.
+    """
     height, width = picture.shape[:2]
-    panel = PANEL * min(1, (width / height) ** 0.5), PANEL * min(1, height / width) * min(1, (height / width) ** -0.5)
-    total = columns * panel[0] + 0.7
-    lines = textwrap.wrap(how, int(total * 14))
-    figure = make_figure(total, rows * (panel[1] + 0.4) + 0.5 + 0.17 * len(lines))
+    panel_width = PANEL * max(1, width / height) ** 0.5  # wide pictures get wider panels, not flat ones
+    panel_height = panel_width * height / width
+    lines = textwrap.wrap(how, int((columns * panel_width + bars) * 13))
+    figure = make_figure(columns * (panel_width + 0.08) + bars, rows * (panel_height + 0.45) + 0.45 + 0.16 * len(lines))
     figure.suptitle(title, x=0.01, ha='left', fontsize=12, weight='bold')
-    figure.supxlabel('\n'.join(lines), x=0.01, ha='left', fontsize=8.5)
+    figure.supxlabel('\n'.join(lines), x=0.01, ha='left', fontsize=9)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
@@ -159,9 +156,9 @@ def _show_heat(ax: Axes, picture: np.ndarray, heat: np.ndarray, title: str) -> A
     return ax.imshow(heat, interpolation='nearest', **HEAT)
 
 
-def _add_bar(figure: Figure, axes: np.ndarray, heat: AxesImage, label: str, largest: str) -> None:
-    bar = figure.colorbar(heat, ax=axes, fraction=0.02, pad=0.01, ticks=[0, 1])
-    bar.ax.set_yticklabels(['0', largest], fontsize=8)
+def _add_bar(figure: Figure, axes: np.ndarray, heat: AxesImage, label: str, low: str, high: str) -> None:
+    bar = figure.colorbar(heat, ax=axes, fraction=0.015, aspect=45, pad=0.01, ticks=[0, 1])
+    bar.ax.set_yticklabels([low, high], fontsize=8)
     bar.set_label(label, fontsize=8)
 
 
