@@ -27,26 +27,26 @@ METHODS = ('features', 'grad-cam', 'eigen-cam', 'attention')
 def main() -> None:
     """Check the arguments, draw everything, then write."""
     args = _parse_args()
+    cfg = load_config(args.config, args.cfg_options)
     check_installed('explain', matplotlib='matplotlib', pytorch_grad_cam='grad-cam', sklearn='scikit-learn')
     import torch
     from mmengine.model import revert_sync_batchnorm
 
     from ..analysis.explain.attention import find_backbone
-    from ..analysis.explain.methods import METHODS, Question
+    from ..analysis.explain.methods import DRAW, Question
     from ..inference.model_input import read_model_input
     from ..models import load_trained
 
-    cfg = load_config(args.config, args.cfg_options)
     model, meta = load_trained(cfg, args.checkpoint)
     find_backbone(model)
-    check_writable('--out', args.out)
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     model = revert_sync_batchnorm(model).to(device).eval().requires_grad_(False)
     seen = read_model_input(cfg, model, args.image)
     place = seen.find_place(*args.at) if args.at else None
+    check_writable('--out', args.out)
     question = Question(cfg, model, meta['classes'], seen, place, args.wanted)
     try:
-        figures = {method: METHODS[method](question) for method in args.methods}
+        figures = {method: DRAW[method](question) for method in args.methods}
     except InputError:
         raise
     except (ValueError, RuntimeError) as error:  # the image is too small or too large
@@ -55,7 +55,7 @@ def main() -> None:
         for method, figure in figures.items():
             part = stack.enter_context(writing('--out', args.out / f'{method}.png'))
             figure.savefig(part, dpi=110, format='png')
-    print(f'{", ".join(f"{method}.png" for method in figures)} of {args.image} are in {args.out}')
+    print(f'{args.out}: {", ".join(f"{method}.png" for method in figures)}')
 
 
 def _parse_args() -> argparse.Namespace:
@@ -71,7 +71,9 @@ def _parse_args() -> argparse.Namespace:
     )
     parser.add_argument('image', type=Path, help='image')
     parser.add_argument('-o', '--out', metavar='FOLDER', type=Path, required=True, help='folder for the pictures')
-    parser.add_argument('--methods', nargs='+', choices=METHODS, default=METHODS, help='what to draw (default: all)')
+    parser.add_argument(
+        '--methods', nargs='+', metavar='METHOD', choices=METHODS, default=METHODS, help='which of them (default: all)'
+    )
     parser.add_argument(
         '--at',
         nargs=2,

@@ -77,8 +77,10 @@ def read_model_input(cfg: Config, model: nn.Module, path: Path) -> ModelInput:
         The image, on the model's device.
 
     Raises:
-        InputError: It is not a readable image.
+        InputError: It is not a readable image, or the config has no test pipeline.
     """
+    if not cfg.get('test_dataloader'):
+        raise InputError('config: test_dataloader is missing, whose pipeline prepares the image; add it')
     if not path.is_file():
         raise InputError(f'image: {path} is no file; give one image')
     try:

@@ -12,6 +12,7 @@ pytest.importorskip('pytorch_grad_cam')
 from cvt_backbone.analysis.explain.targets import find_target
 from cvt_backbone.cli import common, explain
 from cvt_backbone.configs import load_config
+from cvt_backbone.errors import InputError
 from cvt_backbone.inference.model_input import read_model_input
 from cvt_backbone.models import load_trained
 from helpers.tool_parts import DETECTOR, SEGMENTOR, make_classifier, make_model
@@ -96,8 +97,7 @@ def test_the_best_detection_is_explained(models, photo):
     x1, y1, x2, y2 = (best.bboxes[0].numpy() * np.tile(seen.sample.scale_factor, 2)).round().astype(int)
     assert target.region[y1 : y2 + 1, x1 : x2 + 1].all()
     assert target.region.sum() == target.region[y1 : y2 + 1, x1 : x2 + 1].size
-    other = classes[found.labels[found.labels != best.labels][0]]
-    assert find_target(cfg, model, seen, classes, other).text.startswith(f'"{other}"')
+    assert find_target(cfg, model, seen, classes, classes[best.labels.item()]).text == target.text
 
 
 def test_the_class_of_most_pixels_is_explained(models, photo):
@@ -108,8 +108,12 @@ def test_the_class_of_most_pixels_is_explained(models, photo):
     labels = inference_model(model, str(photo)).pred_sem_seg.data[0]
     target = find_target(cfg, model, seen, classes, None)
     label = labels.flatten().bincount().argmax()
-    assert target.text == f'"{classes[label]}" in its {(labels == label).float().mean():.0%} of the pixels'
+    share = (labels == label).float().mean()
+    assert target.text == f'"{classes[label]}" where the model finds it ({share:.0%} of the pixels)'
     np.testing.assert_array_equal(target.region, (labels == label).numpy())
+    absent = next(name for i, name in enumerate(classes) if i not in labels)
+    with pytest.raises(InputError, match=f"--class: the model finds no '{absent}' in this image; it finds class"):
+        find_target(cfg, model, seen, classes, absent)
 
 
 def test_the_predicted_class_is_explained(models, photo):
@@ -170,6 +174,11 @@ BAD_INPUT = {
         r'--at: \(0, -1\) lies outside .* give X from 0 to 95 and Y from 0',
     ),
     'place cropped away': ('resized', options('--at', 0, 36), r'--at: \(0, 36\) is cropped away by the pipeline'),
+    'no pipeline': (
+        'mmpretrain',
+        options('--cfg-options', 'test_dataloader=None'),
+        'config: test_dataloader is missing',
+    ),
     'half a place': ('mmseg', options('--at', 5), '--at: expected 2 arguments'),
     'unknown method': ('mmseg', options('--methods', 'lime'), "--methods: invalid choice: 'lime'"),
     'no target': ('mmdet', options(*NOTHING), 'grad-cam has no target, as the model detects nothing .* leave it out'),
@@ -178,7 +187,11 @@ BAD_INPUT = {
         options('--class', 'cat'),
         "--class: 'cat' is none of the classes of the model: class 0",
     ),
-    'class not detected': ('mmdet', options(*NOTHING, '--class', 'class 3'), 'detects nothing in this image'),
+    'class not detected': (
+        'mmdet',
+        options('--class', 'class 3'),
+        "detects no 'class 3' in this image; it detects class ",
+    ),
     'other checkpoint': ('mmseg', checkpoint_of('mmdet'), 'is not of the model of this config'),
     'no checkpoint': ('mmseg', file('checkpoint', b'nothing'), 'a_file is no checkpoint'),
     'no image': ('mmseg', with_('image', 'nowhere.png'), 'image: nowhere.png is no file; give one image'),

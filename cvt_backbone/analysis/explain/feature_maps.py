@@ -39,9 +39,11 @@ def pca_colours(features: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W, 3) in [0, 1]; the 2nd and the 98th percentile of a component are its black and its full colour. A map of
-        fewer than three tokens or channels lacks colours.
+        one token is black.
     """
     tokens = features.reshape(-1, features.shape[-1])
+    if len(tokens) == 1:  # has no direction
+        return np.zeros((1, 1, 3))
     parts = PCA(min(3, *tokens.shape)).fit_transform(tokens)
     low, high = np.percentile(parts, [2, 98], axis=0)
     span = high - low

@@ -86,7 +86,7 @@ def attention(question: Question) -> Figure:
     return draw_attention(seen.picture, shown, [len(stage.blocks) for stage in backbone.stages], place)
 
 
-METHODS: dict[str, Callable[[Question], Figure]] = {
+DRAW: dict[str, Callable[[Question], Figure]] = {
     'features': features,
     'grad-cam': grad,
     'eigen-cam': eigen,

@@ -42,8 +42,12 @@ def draw_feature_maps(picture: np.ndarray, maps: Sequence[np.ndarray], grids: Se
     _show(axes[0, 0], picture, _image_title(picture))
     axes[1, 0].set_axis_off()
     for i, (features, grid) in enumerate(zip(maps, grids, strict=True)):
-        title = f'{_stage_title(i, len(maps), features)}\n{features.shape[2]} channels as colours'
-        _show(axes[0, i + 1], grid.spread(pca_colours(features), size), title)
+        title = f'stage {i + 1} of {len(maps)}: {features.shape[1]}x{features.shape[0]} tokens'
+        _show(
+            axes[0, i + 1],
+            grid.spread(pca_colours(features), size),
+            f'{title}\n{features.shape[2]} channels as colours',
+        )
         mean = _show(axes[1, i + 1], grid.spread(features.mean(2), size), 'mean over the channels', cmap='viridis')
         figure.colorbar(mean, ax=axes[1, i + 1], fraction=0.046, pad=0.02).ax.tick_params(labelsize=7)
     return figure
@@ -68,8 +72,9 @@ def draw_cams(
     figure, axes = _make_panels(picture, 1, 1 + len(cams), title, how)
     _show(axes[0, 0], picture, _image_title(picture))
     for i, (cam, grid) in enumerate(cams):
-        stage = _stage_title(i, len(cams), cam) + ('' if cam.any() else '\nnothing positive')
-        heat = _show_heat(axes[0, i + 1], picture, grid.spread(cam, picture.shape[:2], smooth=True), stage)
+        stage = f'stage {i + 1} of {len(cams)}: a token every {grid.step:g} pixels'
+        spread = grid.spread(cam, picture.shape[:2], smooth=True)
+        heat = _show_heat(axes[0, i + 1], picture, spread, stage + ('' if cam.any() else '\n(nothing speaks for it)'))
     if region is not None and not region.all():
         for ax in axes[0]:
             ax.contour(region, levels=[0.5], colors='white', linewidths=2.5)
@@ -99,12 +104,14 @@ def draw_attention(
         f'Attention: where {who} looks',
         f'One row per stage (its last block), one panel per head. A square is a token that {who} can look at: the '
         'brighter, the more of the attention it gets. Percentages: what the brightest square gets.'
-        + (' The cls token, which has no place, gets what is missing to 100 %.' if with_cls else ''),
+        + (' Dark all around: outside its window.' if place and any(block.window_size for block in blocks) else '')
+        + (' The cls token, which has no place, gets what is missing to 100 %.' if with_cls else '')
+        + f' Recomputed beside the model: its results deviate by {max(block.deviation for block in blocks):.0e}.',
     )
     for row, (block, line) in zip(axes, lines, strict=True):
         for ax in row[1 + len(line) :]:
             ax.set_axis_off()
-        _show(row[0], picture, _block_title(block, depths))
+        _show(row[0], picture, _block_title(block, depths, place is None))
         for ax, (name, weights) in zip(row[1:], line, strict=False):
             spread = block.key_grid.spread(weights, picture.shape[:2])
             heat = _show_heat(ax, picture, spread / (weights.max() or 1), f'{name}: {weights.max():.1%}')
@@ -171,11 +178,8 @@ def _image_title(picture: np.ndarray) -> str:
     return f'the image as the model sees it,\n{picture.shape[1]}x{picture.shape[0]} pixels'
 
 
-def _stage_title(stage: int, stages: int, values: np.ndarray) -> str:
-    return f'stage {stage + 1} of {stages}: {values.shape[1]}x{values.shape[0]} tokens'
-
-
-def _block_title(block: BlockAttention, depths: Sequence[int]) -> str:
-    reach = 'global' if block.window_size is None else f'windows of {block.window_size}x{block.window_size} tokens'
+def _block_title(block: BlockAttention, depths: Sequence[int], of_cls_token: bool) -> str:
+    side = None if of_cls_token else block.window_size  # the cls token sees all windows
+    reach = 'global' if side is None else f'windows of {side}x{side}'
     title = f'stage {block.stage + 1} of {len(depths)}, block {block.block + 1} of {depths[block.stage]}'
     return f'{title}\n{block.query_size[1]}x{block.query_size[0]} tokens, {reach}'

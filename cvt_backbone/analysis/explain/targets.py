@@ -103,7 +103,7 @@ def _of_segmentor(model: nn.Module, seen: ModelInput, classes: list[str], wanted
         raise InputError(f'--class: the model finds no {wanted!r} in this image; it finds {found}')
     mask = np.zeros(logits.shape[1:], np.float32)
     mask[:height, :width] = region
-    text = f'"{classes[label]}" in its {region.mean():.0%} of the pixels'
+    text = f'"{classes[label]}" where the model finds it ({region.mean():.0%} of the pixels)'
     return Target(scores, SemanticSegmentationTarget(label, mask), text, region)
 
 
