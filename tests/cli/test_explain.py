@@ -9,15 +9,18 @@ from PIL import Image
 
 pytest.importorskip('pytorch_grad_cam')
 
+from cvt_backbone.analysis.explain.cams import grad_cam
 from cvt_backbone.analysis.explain.targets import find_target
 from cvt_backbone.cli import common, explain
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.inference.model_input import read_model_input
 from cvt_backbone.models import load_trained
+from helpers import ROOT
 from helpers.tool_parts import DETECTOR, SEGMENTOR, make_classifier, make_model
 from helpers.tools import call, one_error
 
+RETINANET = ROOT / 'configs/demo/retinanet_cvt-nano_fpn_digits.py'
 PICTURES = ['attention.png', 'eigen-cam.png', 'features.png', 'grad-cam.png']
 RESIZED = """
 _base_ = './classifier.py'
@@ -98,6 +101,17 @@ def test_the_best_detection_is_explained(models, photo):
     assert target.region[y1 : y2 + 1, x1 : x2 + 1].all()
     assert target.region.sum() == target.region[y1 : y2 + 1, x1 : x2 + 1].size
     assert find_target(cfg, model, seen, classes, classes[best.labels.item()]).text == target.text
+
+
+def test_one_stage_detectors_have_a_gradient(tmp_path, photo):
+    """Their heads detach the scores before they select boxes."""
+    checkpoint = tmp_path / 'retinanet.pth'
+    make_model(RETINANET, checkpoint)
+    cfg, model, seen, classes = load({'retinanet': (RETINANET, checkpoint)}, 'retinanet', photo)
+    model.bbox_head.test_cfg.score_thr = 0.0
+    target = find_target(cfg, model, seen, classes, None)
+    for cam, _ in grad_cam(model.backbone, target.scores, seen.tensor, target.choose):
+        assert cam.any()
 
 
 def test_the_class_of_most_pixels_is_explained(models, photo):

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, SemanticSegmentationTarget
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ...configs import kind_of
 from ...errors import InputError
 from ...export.parts import Classifier, Segmentor
 from ...inference.model_input import ModelInput
 
-OTHERS = 'or leave it out: --methods features eigen-cam attention'
+OTHERS = 'leave it out: --methods features eigen-cam attention'
 
 
 @dataclass
@@ -37,6 +39,13 @@ class Target:
     region: np.ndarray | None = None
 
 
+class _KeepGraph(TorchFunctionMode):
+    """Lets ``detach`` detach nothing: mmdet's one-stage heads cut the graph off before they select their boxes."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        return args[0] if func is Tensor.detach else func(*args, **(kwargs or {}))
+
+
 class Detections(nn.Module):
     """The scores of a detector's detections.
 
@@ -48,10 +57,20 @@ class Detections(nn.Module):
     def __init__(self, model: nn.Module, seen: ModelInput) -> None:
         super().__init__()
         self.model, self.sample = model, seen.sample
+        self.keep_graph = False
 
-    def predict(self, image: Tensor) -> nn.Module:
-        """The detections of an image, in its own pixels, with the graph behind their scores."""
-        return self.model.predict(image, [deepcopy(self.sample)], rescale=False)[0]
+    def predict(self, image: Tensor) -> Any:
+        """The data sample with the detections of an image, in its own pixels."""
+        samples = [deepcopy(self.sample)]
+        if not self.keep_graph:
+            return self.model.predict(image, samples, rescale=False)[0]
+        maps = self.model.extract_feat(image)  # outside, as hooks of the backbone may detach what they keep
+        self.model.extract_feat = lambda image: maps
+        try:
+            with _KeepGraph():
+                return self.model.predict(image, samples, rescale=False)[0]
+        finally:
+            del self.model.extract_feat
 
     def forward(self, image: Tensor) -> Tensor:
         """(1, C, H, W) -> (1, detections)."""
@@ -109,7 +128,8 @@ def _of_segmentor(model: nn.Module, seen: ModelInput, classes: list[str], wanted
 
 def _of_detector(model: nn.Module, seen: ModelInput, classes: list[str], wanted: str | None) -> Target:
     scores = Detections(model, seen).eval()
-    if not hasattr(model, 'predict') or 'pred_instances' not in (sample := scores.predict(seen.tensor)):
+    sample = scores.predict(seen.tensor) if hasattr(model, 'predict') else {}
+    if 'pred_instances' not in sample:
         raise InputError(f'--methods: grad-cam has no target in a {type(model).__name__}; {OTHERS}')
     found = sample.pred_instances.cpu()
     names = [classes[label] for label in found.labels.tolist()]
@@ -120,6 +140,8 @@ def _of_detector(model: nn.Module, seen: ModelInput, classes: list[str], wanted:
             if names
             else f'--methods: grad-cam has no target, as the model detects nothing in this image; {OTHERS}'
         )
+    with torch.enable_grad():
+        scores.keep_graph = not scores(seen.tensor.clone().requires_grad_()).requires_grad
     best = max(matching, key=lambda i: found.scores[i])
     x1, y1, x2, y2 = found.bboxes[best].round().int().tolist()
     region = np.zeros(seen.picture.shape[:2], bool)
