@@ -118,10 +118,11 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def check_installed(**packages: str) -> None:
+def check_installed(extra: str | None = None, /, **packages: str) -> None:
     """See that packages that this one does not require are there, before they are imported.
 
     Args:
+        extra: The extra of this package that brings them all.
         **packages: Module -> name of the package.
 
     Raises:
@@ -129,4 +130,5 @@ def check_installed(**packages: str) -> None:
     """
     for module, package in packages.items():
         if find_spec(module) is None:
-            raise InputError(f'{package} is not installed: pip install {package}')
+            advice = f'; pip install "cvt_backbone[{extra}]" brings all that this command needs' if extra else ''
+            raise InputError(f'{package} is not installed: pip install {package}{advice}')
