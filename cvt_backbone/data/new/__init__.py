@@ -38,8 +38,8 @@ def make_plan(cfg: Config, request: Request) -> Plan:
     """
     if is_new_style(cfg):
         raise InputError(
-            f'config: {request.config} is of the new style (read_base), on which no _base_ can stand; take one by names, '
-            f'such as the copy that `cvt-backbone train` leaves in its work dir'
+            f'config: {request.config} is of the new style (read_base), on which no _base_ can stand; take one by '
+            f'names, such as the copy that `cvt-backbone train` leaves in its work dir'
         )
     for split in ('train', 'val'):
         if not cfg.get(f'{split}_dataloader'):
