@@ -118,3 +118,27 @@ def test_new(trained, data, monkeypatch, capfd, tmp_path):
     assert call(monkeypatch, new, config, *args) == 2
     assert 'is of the new style (read_base), on which no _base_ can stand' in one_error(capfd)
     assert call(monkeypatch, new, config.parent / 'run' / config.name, *args) == 0
+
+
+def test_classes_of_ones_own_and_of_no_registry(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'my_detector.py').write_text('from mmdet.models import FCOS\nclass MyDetector(FCOS):\n    pass\n')
+    (tmp_path / 'mine.py').write_text(
+        'from mmcv.ops import batched_nms, nms\nfrom torch.nn import BatchNorm2d, GLU\n'
+        'from my_detector import MyDetector\n'
+        'model = dict(type=MyDetector, norm_cfg=dict(type=BatchNorm2d), act_cfg=dict(type=GLU), nms=dict(type=nms))\n'
+    )
+    cfg = get_config(tmp_path / 'mine.py')
+    assert cfg.default_scope == 'mmdet', 'of the class that it inherits'
+    assert cfg.to_dict()['model'] == dict(
+        type='my_detector.MyDetector',
+        norm_cfg=dict(type='BN'),
+        act_cfg=dict(type='torch.nn.modules.activation.GLU'),
+        nms=dict(type='nms'),
+    )
+
+
+def test_new_style_config_that_names_no_toolbox(tmp_path, monkeypatch, capfd):
+    (tmp_path / 'mine.py').write_text('from torch.nn import Linear\nmodel = dict(type=Linear)\n')
+    assert call(monkeypatch, flops, tmp_path / 'mine.py') == 2
+    assert 'default_scope must be one of mmdet, mmseg, mmpretrain, got' in one_error(capfd)
