@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NoReturn
 
@@ -20,17 +22,36 @@ from ..errors import InputError
 def run(main: Callable[[], None]) -> None:
     """Call a command's main function; an :class:`InputError` becomes one line on stderr and exit status 2.
 
-    Whatever the command opens as a checkpoint, mmengine and the toolboxes open by this package's reader.
+    Whatever the command opens as a checkpoint, mmengine and the toolboxes open by this package's reader. When
+    what reads the output has seen enough, as ``head`` does, the command ends without a word, with status 1.
     """
     if not _ONLY_PRINTS:
         from ..checkpoints import use_safe_loading
 
         use_safe_loading()
     try:
-        main()
+        with _flushed_output():
+            main()
     except InputError as error:
         print('error:', *str(error).split(), file=sys.stderr)  # a list of names stands on lines of its own
         sys.exit(2)
+
+
+@contextmanager
+def _flushed_output() -> Iterator[None]:
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        output = sys.stdout.fileno()
+        poller = select.poll()
+        poller.register(output, 0)
+        if not poller.poll(0):  # another pipe broke, such as that of a worker
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes once more when it ends
+        sys.exit(1)
 
 
 def program() -> str:

@@ -2,6 +2,7 @@
 
 from .edit import add_import, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, list_configs, shipped, toolbox_folder
+from .new_style import by_names, is_new_style
 from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
 from .pretrained import (
     check_source,
@@ -19,6 +20,7 @@ __all__ = [
     'SCOPES',
     'add_import',
     'as_list',
+    'by_names',
     'check_dict',
     'check_source',
     'config_path',
@@ -29,6 +31,7 @@ __all__ = [
     'find_owner',
     'get_config',
     'import_toolbox',
+    'is_new_style',
     'is_pretrained',
     'kind_of',
     'list_configs',

@@ -12,7 +12,8 @@ from ..errors import MMCV_TOOLS, InputError
 from .edit import move_data_root
 from .hub import NO_SCOPE
 from .names import SCOPES, config_path
-from .parts import dicts, scope_of
+from .new_style import by_names, is_new_style
+from .parts import dicts
 from .pretrained import set_pretrained
 
 
@@ -23,7 +24,7 @@ def get_config(name: str | os.PathLike) -> Config:
         name: As in :func:`config_path`: a shipped config's stem or path below configs/, a file, or ``TOOLBOX::PATH``.
 
     Returns:
-        The config, with what it inherits.
+        The config, with what it inherits; one of mmengine's new style with names in place of its classes.
 
     Raises:
         InputError: There is no such config, several have this name, or it cannot be read.
@@ -36,6 +37,10 @@ def get_config(name: str | os.PathLike) -> Config:
     path = config_path(name)
     try:
         cfg = Config.fromfile(path)
+        if is_new_style(cfg):
+            cfg = by_names(cfg)
+    except InputError:
+        raise
     except Exception as error:  # a config is Python: whatever it raises
         raise InputError(f'config: {name} cannot be read: {type(error).__name__}: {error}') from error
     if any(part.get('_scope_') == 'cvt_backbone' for part in dicts(cfg._to_lazy_dict())):
@@ -64,8 +69,6 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     cfg.merge_from_dict({key: value for key, value in options.items() if key != 'pretrained'})
     if 'model' not in cfg:
         raise InputError(f'config: {name} has no model; give a config that can be trained, not a file of _base_')
-    if cfg.get('default_scope') is None and isinstance(cfg.model.get('type'), type):
-        cfg.default_scope = scope_of(cfg)
     if 'pretrained' in options:
         set_pretrained(cfg, options['pretrained'])
     import_toolbox(cfg.get('default_scope'))

@@ -203,7 +203,7 @@ def test_list(command):
     """Every config stands in it, under a name that fits one file, in lines that a terminal shows."""
     status, printed, _ = command('list')
     assert status == 0
-    assert max(map(len, printed.splitlines())) <= 100
+    assert max(map(len, printed.splitlines())) <= 105
     cells = [re.split(r' {2,}', line) for line in printed.splitlines()]
     names = sorted(path.stem for path in list_configs())
     assert sorted(row[0] for row in cells if row[0] in names) == names
@@ -217,6 +217,26 @@ def test_list(command):
         sizes[task] = int(re.match(rf'{TASKS[task]} \({task}\)\n(\d+) configs ', part)[1])
     assert sum(sizes.values()) == len(names)
     assert min(sizes.values()) > 0
+
+
+@pytest.mark.parametrize('args', [('list',), ('--help',)])  # more and less than a buffer
+def test_a_reader_that_has_seen_enough(args, command, monkeypatch):
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, 'w') as output:
+        monkeypatch.setattr(sys, 'stdout', output)
+        assert command(*args) == (1, '', '')
+
+
+def test_other_broken_pipes_are_not_hidden():
+    def worker():
+        raise BrokenPipeError
+
+    reads, writes = os.pipe()
+    with os.fdopen(reads), os.fdopen(writes, 'w') as output, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'stdout', output)
+        with pytest.raises(BrokenPipeError):
+            common.run(worker)
 
 
 def test_list_weights(command):

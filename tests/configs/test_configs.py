@@ -13,7 +13,7 @@ from cvt_backbone import spread_global  # noqa: E402
 from cvt_backbone.analysis import trial  # noqa: E402
 from cvt_backbone.models import build_random  # noqa: E402
 from helpers import ROOT  # noqa: E402
-from helpers.config_checks import load, on_meta, parameter_rates, read_log, settings_of  # noqa: E402
+from helpers.config_checks import load, lr_factor, on_meta, parameter_rates, read_log, settings_of  # noqa: E402
 from helpers.tools import tool  # noqa: E402
 
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
@@ -70,7 +70,8 @@ def test_maps_have_the_strides_that_the_heads_expect(path):
 
 
 @each_config
-def test_optimiser_decays_no_norm_bias_or_cls_token(path):
+def test_lr_and_decay_of_every_parameter(path):
+    """Norms, biases, cls tokens and embeddings are not decayed."""
     model, settings = on_meta(settings_of(path), 'mmdet'), load(path).optim_wrapper
     rates = parameter_rates(model, settings)
     tenth = type(model).__name__ in ('DINO', 'Mask2Former')
@@ -78,8 +79,9 @@ def test_optimiser_decays_no_norm_bias_or_cls_token(path):
     for name, p in model.named_parameters():
         spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
         lr = settings.optimizer.lr * (0.1 if tenth and name.startswith('backbone.') else 1)
-        expected = (lr, 0 if spared else settings.optimizer.weight_decay)
+        expected = (lr * lr_factor(path, name), 0 if spared else settings.optimizer.weight_decay)
         assert rates[name] == pytest.approx(expected), name
+    assert len({lr for lr, _ in rates.values()}) == (15 if '-layer-decay_' in path.stem else 2 if tenth else 1)
 
 
 WINDOWS = {  # of the variants of cvt-13
@@ -123,6 +125,13 @@ def test_the_3x_recipe_is_that_of_swin():
 def test_window_variants_of_mask_rcnn_differ_in_their_windows_alone(variant):
     cfg, base = (find(f'mask-rcnn_cvt-13{name}_fpn_1x_coco').to_dict() for name in (variant, ''))
     base['model']['backbone']['window_sizes'] = WINDOWS[variant]
+    assert cfg == base
+
+
+def test_layer_decay_is_in_the_optimiser_alone():
+    cfg, base = (find(f'mask-rcnn_cvt-13{name}_fpn_1x_coco').to_dict() for name in ('-layer-decay', ''))
+    base['optim_wrapper']['constructor'] = 'LayerDecayOptimWrapperConstructor'
+    base['optim_wrapper']['paramwise_cfg']['layer_decay_rate'] = 0.8
     assert cfg == base
 
 

@@ -17,7 +17,7 @@ from mmseg.registry import DATASETS
 from cvt_backbone.analysis import trial
 from cvt_backbone.models import build_random
 from helpers import ROOT
-from helpers.config_checks import load, on_meta, parameter_rates, read_log, settings_of
+from helpers.config_checks import load, lr_factor, on_meta, parameter_rates, read_log, settings_of
 
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
 DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
@@ -80,7 +80,8 @@ def test_classes_and_sizes_are_those_of_the_data(path):
 
 
 @each_config
-def test_optimiser_decays_no_norm_bias_or_cls_token(path):
+def test_lr_and_decay_of_every_parameter(path):
+    """Norms, biases, cls tokens and embeddings are not decayed."""
     model, settings = on_meta(settings_of(path), 'mmseg'), load(path).optim_wrapper
     rates = parameter_rates(model, settings)
     mask2former = 'mask2former' in path.stem
@@ -88,8 +89,9 @@ def test_optimiser_decays_no_norm_bias_or_cls_token(path):
     for name, p in model.named_parameters():
         spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
         lr = settings.optimizer.lr * (0.1 if mask2former and name.startswith('backbone.') else 1)
-        expected = (lr, 0 if spared else settings.optimizer.weight_decay)
+        expected = (lr * lr_factor(path, name), 0 if spared else settings.optimizer.weight_decay)
         assert rates[name] == pytest.approx(expected), name
+    assert len({lr for lr, _ in rates.values()}) == (15 if '-layer-decay_' in path.stem else 2 if mask2former else 1)
 
 
 @pytest.mark.parametrize('family', sorted({p.parent for p in SEG}), ids=lambda p: p.name)

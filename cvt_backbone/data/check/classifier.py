@@ -24,7 +24,7 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
         None: images are not counted.
 
     Raises:
-        InputError: There are fewer than two classes, not as many as the head has, not the same in all splits, or no image.
+        InputError: There are fewer than two classes, other ones than the head or another split has, or no image.
     """
     expected = cfg.model.get('head', {}).get('num_classes')
     first: tuple[str, Path, set[str]] | None = None
