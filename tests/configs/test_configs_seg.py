@@ -1,12 +1,9 @@
 """Every config of a segmentor: what it promises, and that it trains and predicts."""
 
-import functools
-import json
 import re
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from helpers.tools import tool
@@ -14,15 +11,22 @@ from helpers.tools import tool
 pytest.importorskip('mmseg')
 from mmseg.registry import DATASETS
 
-from cvt_backbone.analysis import trial
-from cvt_backbone.models import build_random
 from helpers import ROOT
-from helpers.config_checks import load, on_meta, parameter_rates, read_log, settings_of
+from helpers.config_checks import (
+    SIZE,
+    check_real_backbone,
+    check_windows,
+    load,
+    on_meta,
+    parameter_rates,
+    read_log,
+    settings_of,
+    try_reduced,
+)
 
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
 DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
 CAMVID = ROOT.parent / 'shared/data/camvid'
-SIZE = (96, 128)
 
 each_config = pytest.mark.parametrize('path', [*SEG, DIGITS], ids=lambda p: p.stem)
 each_seg_config = pytest.mark.parametrize('path', SEG, ids=lambda p: p.stem)
@@ -36,10 +40,8 @@ def heads(path):
 @each_config
 def test_maps_are_those_that_the_heads_expect(path):
     model = on_meta(settings_of(path), 'mmseg')
-    side = 256
-    with torch.no_grad():
-        maps = model.extract_feat(torch.zeros(1, 3, side, side, device='meta'))
-    strides = [side // m.shape[-1] for m in maps]
+    maps = check_real_backbone(model, load(path).model.backbone)
+    strides = [512 // m.shape[-2] for m in maps]
     channels = [m.shape[1] for m in maps]
     assert strides == [4, 8, 16, 32][: len(maps)]
     for head in heads(path):
@@ -105,21 +107,9 @@ def test_each_family_has_a_primitive_and_its_global_variant(family):
             assert len(path.read_text().splitlines()) <= 15, path.name
 
 
-@functools.cache
-def step_and_predict(model_settings):
-    """The losses of one training step and the first of its predictions."""
-    torch.manual_seed(0)
-    cfg = Config(dict(model=json.loads(model_settings), default_scope='mmseg'))
-    model = build_random(cfg, SIZE)
-    batch = trial.random_batch(cfg, SIZE)
-    losses = trial.take_step(model, batch)
-    predictions = trial.predict(model, batch)
-    assert len(predictions) == len(batch['inputs'])
-    return {name: float(loss) for name, loss in losses.items()}, predictions[0]  # floats hold no graph
-
-
 def check_step_and_prediction(path):
-    losses, prediction = step_and_predict(settings_of(path))
+    losses, prediction, maps = try_reduced(path)
+    check_windows(maps, load(path).model.backbone.window_sizes)
     assert losses['loss'] > 0
     assert ('aux.loss_ce' in losses) == ('upernet' in path.stem)
     logits = prediction.seg_logits.data
