@@ -8,7 +8,7 @@ from mmengine.config import Config
 from cvt_backbone.configs import import_toolbox, load_config, move_data_root, settle_work_dir
 from cvt_backbone.data.check import check_data
 from helpers import ROOT
-from helpers.tools import DEMO, tool
+from helpers.tools import DEMO
 
 COCO = 'configs/det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py'
 
@@ -86,21 +86,3 @@ def test_work_dir_that_would_overwrite_the_config(tmp_path, monkeypatch):
             settle_work_dir(Config.fromfile('mine.py'), work_dir, 'mine.py')
     settle_work_dir(Config.fromfile('mine.py'), 'runs', 'mine.py')
     assert (tmp_path / 'mine.py').read_text() == 'x = 1'
-
-
-@pytest.mark.parametrize(
-    ('args', 'message'),
-    [
-        (('train.py', 'no_such_config.py'), 'config: no_such_config.py does not exist'),
-        (('train.py', COCO, '--cfg-options', 'data_root=/nowhere'), 'data_root: the train data'),
-        (('demo.py', '--cfg-options', 'data_root=/nowhere/digits'), 'cvt-backbone digits /nowhere/digits'),
-        (('test.py', COCO, 'no.pth', '--cfg-options', 'data_root=/nowhere'), 'data_root: the test data'),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(args, message):
-    result = tool(*args)
-    assert result.returncode == 2, result.stderr
-    errors = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
-    assert len(errors) == 1
-    assert message in errors[0]
-    assert 'Traceback' not in result.stderr

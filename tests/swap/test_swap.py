@@ -1,4 +1,4 @@
-"""swap_backbone: strides kept, channels fitted; test_refused.py has what cannot be done."""
+"""swap_backbone: strides kept, channels fitted; test_refused_swaps.py has what cannot be done."""
 
 from __future__ import annotations
 

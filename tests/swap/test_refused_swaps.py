@@ -79,8 +79,14 @@ CONFIGS = {
     ),
     'wrong channels': (lambda: segmentor(UNET_LIKE), r'decode_head: reads nothing coarser than stride 4'),
     'two backbones': (two_backbones, r'backbones at model.detector and model.reid'),
-    'model that is a list': (lambda: Config({'default_scope': 'mmdet', 'model': ['x']}), 'model: must be one dict, got'),
-    'scope that is a number': (lambda: malformed(1, decode_head=HEAD), 'default_scope: the config names no toolbox.* got 1'),
+    'model that is a list': (
+        lambda: Config({'default_scope': 'mmdet', 'model': ['x']}),
+        'model: must be one dict, got',
+    ),
+    'scope that is a number': (
+        lambda: malformed(1, decode_head=HEAD),
+        'default_scope: the config names no toolbox.* got 1',
+    ),
     'position before the first map': (
         lambda: malformed(decode_head={**HEAD, 'in_index': -5}),
         'decode_head: in_index=-5, but there are 4 maps',
