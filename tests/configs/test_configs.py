@@ -8,10 +8,12 @@ from mmengine.config import Config
 
 mmdet = pytest.importorskip('mmdet')
 from cvt_backbone import spread_global  # noqa: E402
+from cvt_backbone.cli import train  # noqa: E402
 from cvt_backbone.models import build_random  # noqa: E402
 from helpers import ROOT  # noqa: E402
 from helpers.config_checks import (  # noqa: E402
     SIZE,
+    SMALL,
     check_real_backbone,
     check_windows,
     load,
@@ -21,7 +23,7 @@ from helpers.config_checks import (  # noqa: E402
     settings_of,
     try_reduced,
 )
-from helpers.tools import tool  # noqa: E402
+from helpers.tools import call  # noqa: E402
 
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
 DIGITS = [p for p in sorted((ROOT / 'configs/demo').glob('*.py')) if "'mmdet::" in p.read_text()]
@@ -153,12 +155,12 @@ def test_coco_config_trains_and_predicts(path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason=f'{REAL_IMAGES} is not there')
-def test_retinanet_learns_from_real_images(tmp_path):
+def test_retinanet_learns_from_real_images(tmp_path, monkeypatch):
     """Four images, six iterations, evaluated by COCO's metric."""
     small = '(320,200)'
     options = [
         f'data_root={REAL_IMAGES}',
-        'pretrained=None',
+        *SMALL,
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',
         'train_dataloader.dataset.indices=4',
@@ -171,9 +173,8 @@ def test_retinanet_learns_from_real_images(tmp_path):
         'log_processor.window_size=1',
         'randomness.seed=0',
     ]
-    config = 'configs/det/retinanet/retinanet_cvt-13_fpn_1x_coco.py'
-    done = tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
-    assert done.returncode == 0, done.stderr[-3000:]
+    config = 'retinanet_cvt-13_fpn_1x_coco'
+    assert call(monkeypatch, train, config, '--work-dir', tmp_path, '--cfg-options', *options) == 0
     logged = read_log(tmp_path)
     losses = [entry['loss'] for entry in logged if 'loss' in entry]
     assert len(losses) == 6

@@ -6,14 +6,15 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from helpers.tools import tool
-
 pytest.importorskip('mmseg')
 from mmseg.registry import DATASETS
 
+from cvt_backbone.cli import test as evaluate
+from cvt_backbone.cli import train
 from helpers import ROOT
 from helpers.config_checks import (
     SIZE,
+    SMALL,
     check_real_backbone,
     check_windows,
     load,
@@ -23,6 +24,7 @@ from helpers.config_checks import (
     settings_of,
     try_reduced,
 )
+from helpers.tools import call
 
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
 DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
@@ -130,12 +132,12 @@ def test_config_trains_and_predicts(path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CAMVID.is_dir(), reason=f'{CAMVID} is not there')
-def test_learns_from_real_images(tmp_path):
+def test_learns_from_real_images(tmp_path, monkeypatch, capfd):
     """Two images, ten iterations, evaluated by mIoU; resumed; tested."""
-    config = 'configs/seg/semantic_fpn/semantic-fpn_cvt-13_1xb8-20k_camvid-360x480.py'
+    config = 'semantic-fpn_cvt-13_1xb8-20k_camvid-360x480'
     options = [
         f'data_root={CAMVID}',
-        'pretrained=None',
+        *SMALL,
         'train_cfg.max_iters=10',
         'train_cfg.val_interval=10',
         'train_dataloader.batch_size=2',
@@ -150,21 +152,18 @@ def test_learns_from_real_images(tmp_path):
         'log_processor.window_size=1',
         'randomness.seed=0',
     ]
-    done = tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
-    assert done.returncode == 0, done.stderr[-3000:]
+    arguments = ['--work-dir', tmp_path, '--cfg-options', *options]
+    assert call(monkeypatch, train, config, *arguments) == 0
     logged = read_log(tmp_path)
     losses = [entry['loss'] for entry in logged if 'loss' in entry]
     assert len(losses) == 10
     assert sum(losses[-3:]) < sum(losses[:3])
     assert 0 <= logged[-1]['mIoU'] <= 100
 
-    done = tool(
-        'train.py', config, '--work-dir', tmp_path, '--resume', '--cfg-options', *options, 'train_cfg.max_iters=11'
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'resumed epoch: 0, iter: 10' in done.stdout
-    assert 'Iter(train) [11/11]' in done.stdout
+    assert call(monkeypatch, train, config, '--resume', *arguments, 'train_cfg.max_iters=11') == 0
+    printed = capfd.readouterr().out
+    assert 'resumed epoch: 0, iter: 10' in printed
+    assert 'Iter(train) [11/11]' in printed
 
-    done = tool('test.py', config, tmp_path / 'iter_10.pth', '--work-dir', tmp_path, '--cfg-options', *options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert re.search(r'mIoU: \d', done.stdout)
+    assert call(monkeypatch, evaluate, config, tmp_path / 'iter_10.pth', *arguments) == 0
+    assert re.search(r'mIoU: \d', capfd.readouterr().out)

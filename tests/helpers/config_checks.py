@@ -27,6 +27,14 @@ SIZE = (96, 160)
 WINDOWS = (16, 8, 4)
 # Upper bounds of what a head draws or keeps, in proportion to the small image; what it computes stays the config's.
 FEW = dict(num_queries=100, num_points=256, num=32, max_per_img=100)
+# Options that make a whole run of a config with an FPN a short one, from random weights and in one process.
+SMALL = (
+    'pretrained=None',
+    'model.backbone.arch=cvt-nano',
+    'model.neck.in_channels=[32,64,128]',
+    *(f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')),
+    *(f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')),
+)
 # Of backbones without the final norm and a head.
 PARAMETERS = {'cvt-nano': 568_512, 'cvt-13': 19_611_712, 'cvt-21': 31_236_928, 'cvt-w24': 276_169_344}
 
