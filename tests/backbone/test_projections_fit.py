@@ -22,11 +22,11 @@ def test_fits_64_pictures(method: str) -> None:
     backbone.init_weights()
     model = nn.ModuleDict(dict(backbone=backbone, head=nn.Linear(64, 10))).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for step in range(STEPS):
+    for _ in range(STEPS):
         scores = model.head(model.backbone(pictures)[-1])
         if scores.argmax(1).equal(labels):
-            break
+            return
         optimizer.zero_grad()
         nn.functional.cross_entropy(scores, labels).backward()
         optimizer.step()
-    assert step < STEPS - 1, scores.argmax(1).eq(labels).float().mean()
+    pytest.fail(f'{scores.argmax(1).eq(labels).sum()} of 64 after {STEPS} steps')

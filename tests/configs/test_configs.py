@@ -90,15 +90,6 @@ def test_each_family_has_a_global_variant_of_its_primitive():
         assert variant == primitive
 
 
-def test_the_1x_recipe():
-    cfg = find('mask-rcnn_cvt-13_fpn_1x_coco')
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)
-    assert cfg.train_cfg.max_epochs == 12
-    warmup, steps = cfg.param_scheduler
-    assert (warmup.end, warmup.by_epoch, steps.milestones) == (1000, False, [8, 11])
-    assert cfg.auto_scale_lr.base_batch_size == 16
-
-
 def test_the_3x_recipe_is_that_of_swin():
     ours = find('mask-rcnn_cvt-13_fpn_ms-crop-3x_coco')
     swin = Config.fromfile(

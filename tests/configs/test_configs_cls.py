@@ -39,25 +39,6 @@ def model_of(path):
     return on_meta(settings_of(path), 'mmpretrain')
 
 
-def test_the_configs_are_there():
-    assert {path.stem for path in CLS} == {
-        'cvt-13_8xb256_custom',
-        'cvt-13_8xb256_in1k',
-        'cvt-13_8xb256_in1k-384px',
-        'cvt-13_8xb256_in21k',
-        'cvt-13_8xb256_in21k-pre_ft-in1k-384px',
-        'cvt-21_16xb128_in1k',
-        'cvt-21_16xb128_in1k-384px',
-        'cvt-21_16xb128_in21k',
-        'cvt-21_16xb128_in21k-pre_ft-in1k-384px',
-        'cvt-nano_1xb64_digits',
-        'cvt-w24_16xb128_in21k',
-        'cvt-w24_16xb128_in21k-deepspeed',
-        'cvt-w24_16xb128_in21k-fsdp',
-        'cvt-w24_16xb128_in21k-pre_ft-in1k-384px',
-    }
-
-
 @each_config
 def test_name_says_arch_batch_and_data(path):
     cfg = load(path)
