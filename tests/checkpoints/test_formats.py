@@ -266,7 +266,7 @@ class TestHuggingFace:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['cvt-13', 'cvt-21', 'cvt-w24'])
+@pytest.mark.parametrize('name', ['cvt-13', 'cvt-21'])
 def test_the_zoo_from_microsoft(tmp_path, name):
     model = Classifier(name, 1000)
     source = tmp_path / f'{name}.pth'

@@ -178,20 +178,3 @@ def test_amp_without_a_gpu_is_one_line(digits, tmp_path):
     assert result.returncode == 2, result.stderr[-3000:]
     (message,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
     assert message.startswith('error: --amp: ')
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('--auto-scale-lr', '--cfg-options', 'auto_scale_lr={}'), r'no auto_scale_lr\.base_batch_size'),
-        (('--resume', 'no.pth'), r'--resume: no\.pth does not exist'),
-    ],
-)
-def test_options_that_cannot_be_met(arguments, message, tmp_path, monkeypatch):
-    from cvt_backbone.cli import train
-
-    monkeypatch.setattr('cvt_backbone.data.check.check_data', lambda *_: None)
-    monkeypatch.setattr('cvt_backbone.data.check.check_annotations', lambda *_, **__: None)
-    monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / SEGMENTOR), '--work-dir', str(tmp_path), *arguments])
-    with pytest.raises(InputError, match=message):
-        train.main()
