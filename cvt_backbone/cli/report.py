@@ -130,12 +130,18 @@ def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str
         'Commit': ', '.join(dict.fromkeys(run.commit for run in runs)),
         'Seeds': [run.seed for run in runs],
         'Checkpoints': digests,
-        'Logs': [run.log.as_posix() for run in runs],
+        'Logs': [_short(run.log) for run in runs],
     }
     task = next((TASKS[name] for name in TASKS if name in metrics), None)
     if task is None:
         task = 'Semantic Segmentation' if 'mIoU' in metrics else 'Image Classification'
     return {'Task': task, 'Dataset': model['Metadata']['Training Data'], 'Metrics': metrics, 'Run': details}
+
+
+def _short(log: Path) -> str:
+    """A path without what lies above the folder in which the user works."""
+    here, log = Path.cwd(), log.resolve()
+    return (log.relative_to(here) if log.is_relative_to(here) else log).as_posix()
 
 
 def name_device(run: Run, hardware: str | None) -> str:
