@@ -29,10 +29,15 @@ class Result:
     by: str
     hardware: str
 
+    @property
+    def source(self) -> str:
+        """By whom it was run and where: ``contributed: A. Doe, 8 x NVIDIA A100``."""
+        return f'{self.origin}: {self.by}, {self.hardware}'
+
     def __str__(self) -> str:
-        """For a cell of a table: ``box AP 42.1, mask AP 39.0 (contributed by A. Doe, 8 x NVIDIA A100)``."""
+        """For a cell of a table: ``box AP 42.1, mask AP 39.0 (contributed: A. Doe, 8 x NVIDIA A100)``."""
         figures = ', '.join(f'{name} {value:.1f}' for name, value in self.metrics.items())
-        return f'{figures} ({self.origin}: {self.by}, {self.hardware})'
+        return f'{figures} ({self.source})'
 
 
 @dataclass(frozen=True)
