@@ -180,7 +180,9 @@ def _figures(
         )
     validations = [entry for entry in entries if 'lr' not in entry and METRICS.keys() & entry.keys()]
     last = validations[-1] if validations else {}
-    if last.get('step') not in (length, meta.get('iter')):
+    # Where a loop counts iterations and the logger epochs, mmengine writes 0 for the step of each validation.
+    steps = {length, meta.get('iter'), *([0] if unit == 'iter' else [])}
+    if last.get('step') not in steps or entries[-1] is not last:
         found = f'the last is of {unit} {last.get("step")} of {length}' if last else 'there is none'
         raise InputError(f'WORK_DIR: the log of {folder} has no validation of the last weights: {found}')
     metrics = {}

@@ -39,7 +39,9 @@ def differences(run: Config, named: Config) -> list[str]:
     root = run.get('data_root')
     if root and named.get('data_root') and root != named.data_root:
         move_data_root(named, root)
-    ours, theirs = (dict(_leaves('', _plain(cfg))) for cfg in (run, named))
+    # A run that resumed names in load_from where it went on, not what it began with.
+    ignored = _TOP | {'load_from'} if run.get('resume') else _TOP
+    ours, theirs = (dict(_leaves('', _without(cfg, ignored))) for cfg in (run, named))
     return [
         f'{key}: {_text(ours.get(key, _ABSENT))} in the run, {_text(theirs.get(key, _ABSENT))} in the config'
         for key in sorted({*ours, *theirs})
@@ -47,11 +49,8 @@ def differences(run: Config, named: Config) -> list[str]:
     ]
 
 
-def _plain(cfg: Config) -> dict[str, Any]:
-    settings = cfg.to_dict()
-    if settings.get('resume'):  # then it names where the run went on, not what it began with
-        settings.pop('load_from', None)
-    return {key: value for key, value in settings.items() if key not in _TOP}
+def _without(cfg: Config, ignored: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in cfg.to_dict().items() if key not in ignored}
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -202,6 +202,7 @@ BAD = {
     'a checkpoint without meta': ({'meta': None}, 'has no meta'),
     'no figures': ({'entries': STEPS}, 'no validation of the last weights: there is none'),
     'figures of an earlier epoch': ({'entries': (*STEPS, {**FIGURES, 'step': 11})}, 'the last is of epoch 11 of 12'),
+    'a step after the last figures': ({'entries': (*STEPS, FIGURES, STEPS[0])}, 'no validation of the last weights'),
     'a figure that is none': ({'entries': (*STEPS, {**FIGURES, 'coco/bbox_mAP': math.nan})}, 'coco/bbox_mAP nan'),
     'a figure without objects': ({'entries': (*STEPS, {**FIGURES, 'coco/bbox_mAP': -1.0})}, 'no figure from 0 to 100'),
     'a figure edited in one log': ({'entries': (*STEPS, {**FIGURES, 'coco/segm_mAP': 0.5})}, 'not in the text log'),
@@ -305,7 +306,8 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 """)
     options = (f'data_root={tmp_path}/data', 'randomness.seed=5', 'default_hooks.checkpoint.interval=2')
     assert call(monkeypatch, train, config, '--work-dir', tmp_path / 'run', '--cfg-options', *options) == 0
-    assert run_report(tmp_path / 'run')[0] == 0
+    status, errors = run_report(tmp_path / 'run')
+    assert status == 0, errors[-1]
     (result,) = yaml.safe_load(config.with_name('metafile.yml').read_text())['Models'][1]['Results']
     assert result['Task'] == 'Image Classification'
     assert 0 <= result['Metrics']['Top 1 Accuracy'] <= 100

@@ -58,7 +58,7 @@ def test_the_plan(call, capfd, tmp_path):
     assert f'data_root={tmp_path}/data/coco train_dataloader.batch_size=4 ' in train
     assert report.endswith(f"report.py {tmp_path}/rows/{FIRST} --by 'A. Doe'")
     # 224 GMACs, 6 operations each, 117,266 images, 12 epochs, 1e13 operations a second: by hand
-    assert lines[-3].split() == [FIRST, '224', '1.41', '52', '1.9']
+    assert lines[-4].split() == [FIRST, '224', '1.41', '52', '1.9']
     assert lines[-2].startswith('52 GPU hours, 13 hours on 4 GPUs: computed, assuming 10e12 operations a second')
     assert lines[-1] == '1.9 GB of checkpoints (computed), and for the data about 20 GB (COCO 2017)'
     assert not list(tmp_path.glob('rows/*'))
