@@ -30,6 +30,7 @@ COMMANDS = {
     'flops': 'count parameters and multiply-accumulates',
     'benchmark': 'measure time and memory of CvT and its peers',
     'imagenet-labels': 'write the labels of ImageNet ReaL or ImageNet-V2',
+    'report': 'write the result of finished runs into the metafile of their config',
 }
 
 

@@ -41,6 +41,7 @@ def main() -> None:
     from ..training.launch import check_strategy, leave, set_launcher
     from ..training.robust import add_robust, dropped_hooks
     from ..training.start import check_last, settle_start, skip_init_cfg, starts_from_init_cfg
+    from ..training.versions import log_versions
     from ..training.weights import TranslatedWeights
 
     cfg = load_config(args.config, args.cfg_options)
@@ -83,6 +84,7 @@ def main() -> None:
     elif cfg.get('load_from'):
         runner.register_hook(TranslatedWeights(cfg.load_from))
     warn_of_lr(runner, cfg)
+    log_versions(runner.logger)
     try:
         runner.train()
     except TrainingStopped as stop:

@@ -151,8 +151,8 @@ class ConvAttention(nn.Module):
 def _autocast(x: Tensor) -> Tensor:
     """The half-precision copy that autocast would make, and keep for the backward pass, for each projection anew."""
     device = x.device.type
-    # PyTorch before 2.4 asks for each kind of device by another name; there autocast goes on making its copies. It knows
-    # no autocast on the meta device, where MACs are counted.
+    # PyTorch before 2.4 asks for each kind of device by another name; there autocast goes on making its copies.
+    # On the meta device, where MACs are counted, there is no autocast.
     if (
         x.is_meta
         or x.dtype != torch.float32
