@@ -59,7 +59,8 @@ def zoo_table() -> str:
 
 
 def config_table(*folders: str) -> str:
-    """The configs of some folders below configs/, family by family."""
+    """The configs of some folders below configs/, family by family; their results, as soon as there is one."""
+    header = ['config', 'data', 'starts from', 'windows', 'schedule', 'batch', 'result']
     published = {entry.name: entry for entry in read_metafiles() if entry.weights}
     rows = [
         [
@@ -69,12 +70,14 @@ def config_table(*folders: str) -> str:
             ', '.join(entry.windows.replace('-', 'global').split()),
             entry.schedule,
             entry.metadata['Batch Size'],
-            '<br>'.join(map(str, entry.results)) or '-',
+            '<br>'.join(map(str, entry.results)),
         ]
         for entry in read_metafiles()
         if Path(entry.config).parts[1] in folders
     ]
-    return markdown(['config', 'data', 'starts from', 'windows', 'schedule', 'batch', 'result'], rows, 'lllllr')
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return markdown(header, rows, 'lllllr')
 
 
 def peers_table() -> str:
