@@ -279,7 +279,7 @@ def test_digits_are_not_flipped():
 def check_step_and_prediction(path):
     classes = load(path).model.head.num_classes
     losses, prediction, _ = try_reduced(path)
-    assert losses['loss'] == pytest.approx(math.log(classes), rel=0.2)
+    assert losses['loss'] == pytest.approx(math.log(classes), rel=0.2, abs=0.5)
     assert prediction.pred_score.shape == (classes,)
     assert prediction.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
     assert prediction.pred_label.item() == prediction.pred_score.argmax().item()

@@ -15,6 +15,7 @@ import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
 from cvt_backbone.analysis import trial
@@ -102,7 +103,7 @@ def _reduce_windows(windows: Any, side: int) -> Any:
 
 @functools.cache
 def _try(settings: str) -> Trial:
-    torch.manual_seed(0)
+    set_random_seed(0)  # of Python and numpy, too: mmpretrain's Mixup and mmdet's samplers draw from them
     cfg = Config(json.loads(settings))
     model, batch = build_random(cfg, SIZE), trial.random_batch(cfg, SIZE)
     with watch_windows(model) as maps:
