@@ -20,8 +20,8 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            # one sample a bin: RoIAlign is the costliest step on a CPU
-            roi_layer=dict(sampling_ratio=1),
+            # two samples a bin along each side, not one per pixel: RoIAlign is the costliest step on a CPU
+            roi_layer=dict(sampling_ratio=2),
             out_channels=64,
             featmap_strides=[4, 8, 16],
         ),
@@ -41,6 +41,7 @@ model = dict(
     ),
 )
 
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 randomness = dict(seed=0)
 default_hooks = dict(
     logger=dict(interval=20),
