@@ -29,6 +29,7 @@ TOOLS = {
     'flops': 'get_flops.py',
     'benchmark': 'benchmark.py',
     'imagenet-labels': 'imagenet_labels.py',
+    'report': 'report.py',
 }
 
 
@@ -107,6 +108,7 @@ BAD = {
     'flops': CONFIG,
     'benchmark': ['--sizes', '224'],
     'imagenet-labels': ['v2', 'nothing', 'x.txt'],
+    'report': ['nothing', '--by', 'somebody'],
 }
 
 
