@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import config_path, get_config
-from ..configs.results import ORIGINS, add_results, find_model, metafile_of
+from ..configs.results import ORIGINS, add_results, as_text, find_model, metafile_of
 from ..errors import InputError
 from .common import make_parser
 
@@ -26,7 +26,7 @@ TASKS = {'mask AP': 'Instance Segmentation', 'box AP': 'Object Detection', 'PQ':
 
 def main() -> None:
     """Read the runs, write their entries."""
-    parser = make_parser(__doc__, 'work_dirs/mask-rcnn_cvt-13_fpn_1x_coco --by "A. Doe"')
+    parser = make_parser(__doc__, 'work_dirs/segmentor --by "A. Doe" --dry-run', after='train')
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work dir of a finished run')
     parser.add_argument('--by', required=True, metavar='NAME', help='who ran it: a person or a group')
     parser.add_argument(
@@ -38,6 +38,7 @@ def main() -> None:
         help='the config that was trained, with its metafile beside it (default: the shipped config of the same name)',
     )
     parser.add_argument('--hardware', metavar='NAME', help='the device, if the log names none or only says CPU')
+    parser.add_argument('--dry-run', action='store_true', help='print the entry and write nothing')
     args = parser.parse_args()
     from ..analysis.runs import read_run
 
@@ -54,6 +55,9 @@ def main() -> None:
         metafile = metafile_of(config)
         result = make_result(of_config, find_model(metafile, config.name), args.by, args.origin, args.hardware)
         entries.setdefault(metafile, []).append((config.name, result))
+    if args.dry_run:
+        print(*(as_text(result) for results in entries.values() for _, result in results), sep='', end='')
+        return
     for metafile, results in entries.items():
         add_results(metafile, results)
         for name, result in results:

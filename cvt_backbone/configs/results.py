@@ -51,6 +51,11 @@ def add_results(metafile: Path, results: list[tuple[str, dict[str, Any]]]) -> No
         part.write_text(text)
 
 
+def as_text(result: dict[str, Any]) -> str:
+    """An item of ``Results`` as YAML; what holds plain values only takes one line."""
+    return yaml.safe_dump([result], sort_keys=False, width=1000, allow_unicode=True, default_flow_style=None)
+
+
 def _read(metafile: Path) -> str:
     try:
         return metafile.read_text()
@@ -63,7 +68,7 @@ def _add(metafile: Path, text: str, config: str, result: dict[str, Any]) -> str:
     old = next((value for key, value in node.value if key.value == 'Results'), None)
     column = node.start_mark.column
     lines = text.splitlines()
-    item = yaml.safe_dump([result], sort_keys=False, width=1000, allow_unicode=True, default_flow_style=None)
+    item = as_text(result)
     if old is None:
         item = f'Results:\n{textwrap.indent(item, "  ")}'
     else:

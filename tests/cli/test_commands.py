@@ -30,6 +30,7 @@ TOOLS = {
     'flops': 'get_flops.py',
     'benchmark': 'benchmark.py',
     'imagenet-labels': 'imagenet_labels.py',
+    'report': 'report.py',
 }
 
 

@@ -129,6 +129,7 @@ OF_EACH = {
     'flops': ('get_flops.py', 'nothing'),
     'benchmark': ('benchmark.py', '--sizes 224'),
     'imagenet-labels': ('imagenet_labels.py', 'v2 nothing x.txt'),
+    'report': ('report.py', 'nothing --by somebody'),
 }
 
 NO_DATA = str(ROOT / 'configs/_base_/models/cvt-13_cls.py')

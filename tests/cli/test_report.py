@@ -110,6 +110,8 @@ def added_lines(old, new):
 
 def test_the_entry(config, run_report):
     folder = write_run(config.parents[1] / 'run', config)
+    assert run_report(folder, options=('--dry-run',)) == (0, [])
+    assert config.with_name('metafile.yml').read_text() == METAFILE
     assert run_report(folder) == (0, [])
     text = config.with_name('metafile.yml').read_text()
     added = added_lines(METAFILE, text)
