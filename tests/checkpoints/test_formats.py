@@ -68,6 +68,7 @@ WRAPPED = {
     'plain': lambda s: s,
     'state_dict': lambda s: {'state_dict': s, 'epoch': 3},
     'model': lambda s: {'model': s},
+    "PyTorch's example": lambda s: {'epoch': 3, 'state_dict': s, 'best_acc1': torch.tensor(70.0)},
     'module prefix': lambda s: {f'module.{k}': v for k, v in s.items()},
     'both': lambda s: {'epoch': 1, 'model': {f'module.{k}': v for k, v in s.items()}},
     'compiled': lambda s: {f'_orig_mod.{k}': v for k, v in s.items()},
@@ -83,6 +84,14 @@ def test_microsoft(tmp_path, state, wrapping, legacy):
     assert (checkpoint.format, checkpoint.arch_name) == ('official', NANO)
     assert (checkpoint.num_classes, checkpoint.in_channels) == (7, 3)
     assert_same(checkpoint.state, state, counters=wrapping != 'no counters')
+
+
+def test_the_file_may_be_written_over(tmp_path, state):
+    path = write_torch(tmp_path / 'w.pth', state)
+    found = read(path).state
+    with path.open('r+b') as file:  # not cut short, which would end this process if a tensor lay in the file
+        file.write(bytes(path.stat().st_size))
+    assert_same(found, state)
 
 
 @pytest.mark.parametrize('protocol', [2, 4, 5])
