@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from cvt_backbone import ZOO, CvT
+from cvt_backbone.analysis.verify import largest_difference
 from cvt_backbone.checkpoints import CheckpointError, convert, read, write
 from cvt_backbone.checkpoints.shapes import expected_shapes
 from helpers.foreign import (
@@ -240,6 +241,20 @@ class TestHuggingFace:
         with torch.no_grad():
             torch.testing.assert_close(port.eval()(x).logits, model(x), rtol=0, atol=1e-5)
         assert_same(read(tmp_path / 'folder').state, model.official())
+
+    def test_comparison_without_the_names_of_classes(self, tmp_path, port):
+        """A config.json that was saved alone has no ``architectures``."""
+        port.save_pretrained(tmp_path)
+        config = json.loads((tmp_path / 'config.json').read_text())
+        (tmp_path / 'config.json').write_text(
+            json.dumps({key: config[key] for key in config if key != 'architectures'})
+        )
+        checkpoint = read(tmp_path)
+        write(checkpoint, tmp_path / 'w.pth', 'official')
+        with torch.no_grad():
+            difference, how = largest_difference(checkpoint, str(tmp_path), tmp_path / 'w.pth', 'official')
+        assert difference < 1e-5
+        assert how.startswith('logits')
 
     def test_write_what_paddle_gave(self, tmp_path):
         transformers = pytest.importorskip('transformers')

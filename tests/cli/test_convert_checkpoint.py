@@ -81,6 +81,17 @@ def test_verify_keeps_the_old_file_if_the_new_one_is_wrong(convert, nano, tmp_pa
     assert (tmp_path / 'o.pth').read_text() == 'precious' and sorted(tmp_path.iterdir()) == before
 
 
+def test_verify_that_fails(convert, nano, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError('no file named model.safetensors')
+
+    monkeypatch.setattr('cvt_backbone.analysis.verify.largest_difference', fail)
+    status, out = convert(nano, tmp_path / 'o.pth', '--to', 'official', '--verify')
+    assert status == 2
+    assert f'--verify: no forward pass: no file named model.safetensors; {tmp_path}/o.pth was not written' in out
+    assert [p.name for p in tmp_path.iterdir()] == ['nano.pth']
+
+
 def test_dry_run_writes_nothing(convert, nano, tmp_path):
     status, out = convert(nano, '--to', 'mmpretrain', '--dry-run')
     assert status == 0

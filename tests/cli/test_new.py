@@ -252,6 +252,7 @@ BAD = [
     (f'{MASKS} coco --images no/images', None, '--images: no/images does not exist'),
     (f'{MASKS} coco --batch 0', None, '--batch: must be at least 1, got 0'),
     (f'{MASKS} coco --batch all', None, "--batch: invalid int value: 'all'"),
+    (f'{MASKS} coco --classes {"x" * 256},one', None, '--classes: x+ is not in'),  # longer than a file name may be
     (f'{MASKS} coco --classes one,two,one', None, '--classes: needs names, each once'),
     (f'{MASKS} coco --classes ten', None, '--classes: ten is not in .*zero, one, two'),
     (f'{MASKS} coco --preview d/p', text('p', ''), '--preview: d/p is a file'),

@@ -195,6 +195,11 @@ def test_no_images(checkpoints, images, tmp_path, monkeypatch, capfd):
     assert not (tmp_path / 'out').exists()
 
 
+def test_device_that_is_not_there(tmp_path, monkeypatch, capfd):
+    assert call(monkeypatch, predict, 'x.py', 'x.pth', tmp_path, '-o', tmp_path / 'out', '--device', 'gpu0') == 2
+    assert 'error: --device: gpu0 cannot be used here (' in capfd.readouterr().err
+
+
 def test_output_that_cannot_be_made(checkpoints, images, tmp_path, monkeypatch, capfd):
     (tmp_path / 'file').touch()
     assert predict_on(monkeypatch, *checkpoints['mmseg'], images, '-o', tmp_path / 'file/out') == 2

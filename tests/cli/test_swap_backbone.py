@@ -94,6 +94,13 @@ def test_force(config: str, tmp_path: Path, call) -> None:
     assert Config.fromfile(out).model.backbone.arch == 'cvt-nano'
 
 
+def test_force_spares_the_config_that_the_new_one_inherits_from(config: str, call) -> None:
+    before = Path(config).read_text()
+    with pytest.raises(InputError, match=r'--out: .*rpn.py is the config to start from'):
+        call(config, '--arch', 'cvt-nano', '-o', config, '--force')
+    assert Path(config).read_text() == before
+
+
 def test_output_that_cannot_be_written(config: str, tmp_path: Path, call, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r'cannot write into .*nowhere'):
         call(config, '-o', tmp_path / 'nowhere/mine.py')
