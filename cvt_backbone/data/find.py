@@ -202,7 +202,7 @@ def _labels_of(images: Path) -> Path:
 
 def _names_file(folder: Path) -> Path | None:
     """The file that names YOLO's classes: data.yaml, the only other .yaml, or classes.txt."""
-    files = sorted(path for path in folder.glob('*.y*ml') if path.stem == 'data' or _has_names(path))
+    files = sorted(path for path in folder.glob('*.y*ml') if _has_names(path))
     files = [path for path in files if path.stem == 'data'] or files
     if files:
         return files[0]
@@ -212,8 +212,8 @@ def _names_file(folder: Path) -> Path | None:
 def _has_names(path: Path) -> bool:
     try:
         return 'names' in read_yaml(path)
-    except InputError:  # a file of something else
-        return False
+    except InputError:
+        return path.stem == 'data'  # its reader says what is wrong; others are no files of YOLO's
 
 
 def read_yaml(path: Path) -> dict:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -169,6 +170,14 @@ def test_force_replaces_files_and_folders(convert, nano, tmp_path):
     status, out = convert(*args, '--force')
     assert status == 2 and 'hf.old exists: the former hf of an interrupted call, or your own' in out
     assert sorted(p.name for p in (tmp_path / 'hf.old').iterdir()) == ['config.json', 'model.safetensors']
+
+
+def test_force_spares_a_folder_of_something_else(convert, nano, tmp_path):
+    """The folder to write into, given in place of the one to write."""
+    status, out = convert(nano, tmp_path, '--to', 'huggingface', '--force')
+    assert status == 2
+    assert f'{tmp_path} holds something else than a model, which would be lost; give another name' in out
+    assert Path(nano).is_file()
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
