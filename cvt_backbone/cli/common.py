@@ -16,11 +16,13 @@ from typing import NoReturn
 from mmengine.config import DictAction
 
 from .. import _ONLY_PRINTS
-from ..errors import InputError
+from ..errors import InputError, TrainingStopped
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a command's main function; an :class:`InputError` becomes one line on stderr and exit status 2.
+    """Call a command's main function; what ends it on purpose becomes one line on stderr and an exit status.
+
+    That is 2 for an :class:`InputError`, the error's own for a :class:`TrainingStopped`.
 
     Whatever the command opens as a checkpoint, mmengine and the toolboxes open by this package's reader. When
     what reads the output has seen enough, as ``head`` does, the command ends without a word, with status 1.
@@ -35,6 +37,12 @@ def run(main: Callable[[], None]) -> None:
     except InputError as error:
         print('error:', *str(error).split(), file=sys.stderr)  # a list of names stands on lines of its own
         sys.exit(2)
+    except TrainingStopped as stop:
+        from ..training.launch import leave
+
+        print(f'error: {stop}', file=sys.stderr)
+        leave(stop.exit_status)
+        sys.exit(stop.exit_status)
 
 
 @contextmanager
@@ -115,9 +123,14 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
     )
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add what the commands that build a runner share with mmdet's tools."""
+def add_work_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of a run."""
     parser.add_argument('--work-dir', metavar='FOLDER', help='for logs and results (default: work_dirs/NAME_OF_CONFIG)')
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what the commands that run in several processes share with mmdet's tools."""
+    add_work_dir(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

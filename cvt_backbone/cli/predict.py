@@ -45,6 +45,11 @@ def main() -> None:
     from ..models import load_trained
 
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # no such device; PyTorch without CUDA
+        reason = str(error).splitlines()[0]
+        raise InputError(f'--device: {device} cannot be used here ({reason}); give another one, or cpu') from error
     cfg = load_config(args.config, args.cfg_options)
     images = find_images(args.images)
     if args.checkpoint.endswith('.onnx'):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 from mmengine.registry import RUNNERS
 
 from ..configs import load_config, settle_work_dir
-from ..errors import InputError, TrainingStopped
+from ..errors import InputError
 from .common import add_check, add_config, add_run, make_parser, parse_args
 
 
@@ -85,10 +84,5 @@ def main() -> None:
         runner.register_hook(TranslatedWeights(cfg.load_from))
     warn_of_lr(runner, cfg)
     log_versions(runner.logger)
-    try:
-        runner.train()
-    except TrainingStopped as stop:
-        print(f'error: {stop}', file=sys.stderr)
-        leave(stop.exit_status)
-        sys.exit(stop.exit_status)
+    runner.train()
     leave()

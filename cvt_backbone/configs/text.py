@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,8 @@ def flat_text(value: Any) -> str:
         return f'[{", ".join(map(flat_text, value))}]'
     if isinstance(value, tuple):
         return f'({", ".join(map(flat_text, value))}{"," * (len(value) == 1)})'
+    if isinstance(value, float) and not isfinite(value):
+        return f"float('{value}')"
     return repr(value)
 
 

@@ -62,6 +62,7 @@ ARGUMENTS: dict[str, tuple[dict, dict, type[Exception], list[str]]] = {
     'out norm string': ({}, {'out_norm_cfg': 'LN'}, TypeError, ['out_norm_cfg', "'LN'"]),
     'out norm unknown': ({}, {'out_norm_cfg': {'type': 'Nrm'}}, ValueError, ['out_norm_cfg', "'Nrm'"]),
     'activation none': ({}, {'act_cfg': None}, TypeError, ['act_cfg', 'None']),
+    'activation of more': ({}, {'act_cfg': dict(type='QuickGELU', inplace=True)}, TypeError, ['QuickGELU', 'inplace']),
     'activation unknown': ({}, {'act_cfg': {'type': 'Act'}}, ValueError, ['act_cfg', "'Act'"]),
     'in_channels': ({}, {'in_channels': 0}, ValueError, ['in_channels', '0']),
     'windows zero': ({}, {'window_sizes': (0, None, None)}, ValueError, ['window_sizes[0]', '0']),

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from cvt_backbone import ZOO, CvT
+from cvt_backbone.analysis.verify import largest_difference
 from cvt_backbone.checkpoints import CheckpointError, convert, read, write
 from cvt_backbone.checkpoints.shapes import expected_shapes
 from helpers.foreign import (
@@ -68,6 +69,7 @@ WRAPPED = {
     'plain': lambda s: s,
     'state_dict': lambda s: {'state_dict': s, 'epoch': 3},
     'model': lambda s: {'model': s},
+    "PyTorch's example": lambda s: {'epoch': 3, 'state_dict': s, 'best_acc1': torch.tensor(70.0)},
     'module prefix': lambda s: {f'module.{k}': v for k, v in s.items()},
     'both': lambda s: {'epoch': 1, 'model': {f'module.{k}': v for k, v in s.items()}},
     'compiled': lambda s: {f'_orig_mod.{k}': v for k, v in s.items()},
@@ -83,6 +85,14 @@ def test_microsoft(tmp_path, state, wrapping, legacy):
     assert (checkpoint.format, checkpoint.arch_name) == ('official', NANO)
     assert (checkpoint.num_classes, checkpoint.in_channels) == (7, 3)
     assert_same(checkpoint.state, state, counters=wrapping != 'no counters')
+
+
+def test_the_file_may_be_written_over(tmp_path, state):
+    path = write_torch(tmp_path / 'w.pth', state)
+    found = read(path).state
+    with path.open('r+b') as file:  # not cut short, which would end this process if a tensor lay in the file
+        file.write(bytes(path.stat().st_size))
+    assert_same(found, state)
 
 
 @pytest.mark.parametrize('protocol', [2, 4, 5])
@@ -231,6 +241,20 @@ class TestHuggingFace:
         with torch.no_grad():
             torch.testing.assert_close(port.eval()(x).logits, model(x), rtol=0, atol=1e-5)
         assert_same(read(tmp_path / 'folder').state, model.official())
+
+    def test_comparison_without_the_names_of_classes(self, tmp_path, port):
+        """A config.json that was saved alone has no ``architectures``."""
+        port.save_pretrained(tmp_path)
+        config = json.loads((tmp_path / 'config.json').read_text())
+        (tmp_path / 'config.json').write_text(
+            json.dumps({key: config[key] for key in config if key != 'architectures'})
+        )
+        checkpoint = read(tmp_path)
+        write(checkpoint, tmp_path / 'w.pth', 'official')
+        with torch.no_grad():
+            difference, how = largest_difference(checkpoint, str(tmp_path), tmp_path / 'w.pth', 'official')
+        assert difference < 1e-5
+        assert how.startswith('logits')
 
     def test_write_what_paddle_gave(self, tmp_path):
         transformers = pytest.importorskip('transformers')

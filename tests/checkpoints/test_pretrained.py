@@ -128,6 +128,14 @@ def test_without_the_final_norm(tmp_path, model):
         load(path, out_type='cls_token')
 
 
+def test_type_with_its_scope(tmp_path):
+    """mmengine's own initialisation would load what agrees, here nothing."""
+    path = write_torch(tmp_path / 'w.pth', {'x': torch.zeros(1)})
+    backbone = CvT(TINY, init_cfg=dict(type='mmengine.Pretrained', checkpoint=str(path)))
+    with pytest.raises(CheckpointError, match='not this CvT'):
+        backbone.init_weights()
+
+
 def test_prefix_and_other_init_cfgs(tmp_path, model):
     path = write_torch(tmp_path / 'w.pth', {f'student.{k}': v for k, v in model.official().items()})
     pretrained = dict(type='Pretrained', checkpoint=str(path), prefix='student.')

@@ -14,6 +14,7 @@ from cvt_backbone.archs import ZOO
 from cvt_backbone.cli import common
 from cvt_backbone.configs import list_configs
 from cvt_backbone.configs.metafiles import TASKS, read_metafiles
+from cvt_backbone.errors import TrainingStopped
 from helpers import ROOT
 
 TOOLS = {
@@ -140,6 +141,7 @@ def test_answers_within_five_seconds(args):
     ('argv', 'registers'),
     [
         (['my_script.py', '--help'], True),
+        (['/home/me/cvt-backbone_trial.py'], True),
         (['-m', 'list'], True),  # of another module than this package
         (['/bin/cvt-backbone', 'train', 'config.py'], True),
         (['/bin/cvt-backbone', 'list'], False),
@@ -234,6 +236,15 @@ def test_package_that_is_not_installed(command, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_training_that_ends_on_purpose_is_one_line(capsys):
+    def main():
+        raise TrainingStopped('SIGTERM: the run was asked to end', exit_status=75)
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    assert (stop.value.code, capsys.readouterr().err) == (75, 'error: SIGTERM: the run was asked to end\n')
+
+
 def test_local_rank_of_older_launchers(monkeypatch):
     parser = common.make_parser('', '')
     common.add_run(parser)
@@ -281,3 +292,18 @@ class TestDemo:
         assert command('demo', 'mask-rcnn_cvt-13_fpn_1x_coco')[0] == 2
         assert not made
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        ('args', 'message'),
+        [
+            (['retinanet_cvt-13_fpn_1x_coco'], 'has no roi_head.mask_head to predict them; train it by `cvt-backbone'),
+            (['semantic-fpn_cvt-nano_digits'], 'has no roi_head.mask_head'),
+            (['--launcher', 'pytorch'], 'unrecognized arguments: --launcher;'),  # it runs in one process
+        ],
+    )
+    def test_what_it_cannot_do(self, args, message, command):
+        """Said before the training, not when its pictures are to be drawn."""
+        pytest.importorskip('sklearn')
+        status, _, error = command('demo', *args)
+        assert status == 2
+        assert message in error

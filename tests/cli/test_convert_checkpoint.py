@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,17 @@ def test_verify_keeps_the_old_file_if_the_new_one_is_wrong(convert, nano, tmp_pa
     assert (tmp_path / 'o.pth').read_text() == 'precious' and sorted(tmp_path.iterdir()) == before
 
 
+def test_verify_that_fails(convert, nano, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError('no file named model.safetensors')
+
+    monkeypatch.setattr('cvt_backbone.analysis.verify.largest_difference', fail)
+    status, out = convert(nano, tmp_path / 'o.pth', '--to', 'official', '--verify')
+    assert status == 2
+    assert f'--verify: no forward pass: no file named model.safetensors; {tmp_path}/o.pth was not written' in out
+    assert [p.name for p in tmp_path.iterdir()] == ['nano.pth']
+
+
 def test_dry_run_writes_nothing(convert, nano, tmp_path):
     status, out = convert(nano, '--to', 'mmpretrain', '--dry-run')
     assert status == 0
@@ -126,6 +138,14 @@ def test_force_replaces_files_and_folders(convert, nano, tmp_path):
     status, out = convert(*args, '--force')
     assert status == 2 and 'hf.old exists: the former hf of an interrupted call, or your own' in out
     assert sorted(p.name for p in (tmp_path / 'hf.old').iterdir()) == ['config.json', 'model.safetensors']
+
+
+def test_force_spares_a_folder_of_something_else(convert, nano, tmp_path):
+    """The folder to write into, given in place of the one to write."""
+    status, out = convert(nano, tmp_path, '--to', 'huggingface', '--force')
+    assert status == 2
+    assert f'{tmp_path} holds something else than a model, which would be lost; give another name' in out
+    assert Path(nano).is_file()
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

@@ -67,6 +67,7 @@ ROWS = [
     ('test', f'{COCO} no.pth --cfg-options data_root=/nowhere', 'data_root: the test data'),
     ('list', 'det --weights', '--weights: all published weights are of classifiers; leave out det$'),
     ('predict', f'{SEGMENTOR} seg.pth empty {ON_CPU}', 'images: empty holds no image'),
+    ('predict', f'{SEGMENTOR} seg.pth images -o out --device gpu0', r'--device: gpu0 cannot be used here \('),
     ('predict', f'{SEGMENTOR} seg.pth nowhere {ON_CPU}', 'images: nowhere does not exist'),
     ('predict', f'{SEGMENTOR} seg.pth twins {ON_CPU}', r'a\.png would overwrite; rename one'),
     ('predict', f'{SEGMENTOR} seg.pth images -o file/out --device cpu', '--out: cannot write into'),
@@ -145,6 +146,7 @@ NEW = [
     (f'{MASKS} coco --images no/images', None, '--images: no/images does not exist'),
     (f'{MASKS} coco --batch 0', None, '--batch: must be at least 1, got 0'),
     (f'{MASKS} coco --batch all', None, "--batch: invalid int value: 'all'"),
+    (f'{MASKS} coco --classes {"x" * 256},one', None, '--classes: x+ is not in'),  # longer than a file name may be
     (f'{MASKS} coco --classes one,two,one', None, '--classes: needs names, each once'),
     (f'{MASKS} coco --classes ten', None, '--classes: ten is not in .*zero, one, two'),
     (f'{MASKS} coco --preview d/p', text('p', ''), '--preview: d/p is a file'),

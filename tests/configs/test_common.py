@@ -1,12 +1,23 @@
 """The checks that every tool makes before it starts work."""
 
 import importlib
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from cvt_backbone.configs import import_toolbox, load_config, settle_work_dir
+from cvt_backbone.configs import (
+    check_not_base,
+    check_source,
+    import_quietly,
+    import_toolbox,
+    load_config,
+    move_data_root,
+    settle_work_dir,
+)
+from cvt_backbone.errors import InputError
 from helpers import ROOT
+from helpers.tools import DEMO
 
 COCO = 'configs/det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py'
 
@@ -32,6 +43,57 @@ def test_data_root_moves_every_path_below_it():
     assert cfg.test_evaluator.ann_file == cfg.val_evaluator.ann_file
     assert cfg.train_dataloader.batch_size == 1
     assert 'data/coco' not in cfg._to_lazy_dict().__repr__()
+
+
+@pytest.mark.parametrize('old', ['data/coco', 'data/coco/'])
+def test_data_root_moves_nothing_else(old):
+    cfg = Config(dict(data_root=old, a=['data/coco/x.json'], other='data/coco2017/x.json', kind='CocoDataset'))
+    move_data_root(cfg, 'new')
+    assert cfg.to_dict() == dict(data_root='new/', a=['new/x.json'], other='data/coco2017/x.json', kind='CocoDataset')
+
+
+@pytest.mark.parametrize('settings', [{}, {'data_root': ''}, {'data_root': None}])
+def test_data_root_without_one_in_the_config(settings):
+    with pytest.raises(ValueError, match='no top-level data_root'):
+        move_data_root(Config({'model': {'type': 'CvT'}, **settings}), '/elsewhere')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'train_pipeline.99.type': 'Resize'}, r'^--cfg-options: Index 99 exceeds the length of list'),
+        ({'model.type.x': 1}, r"^--cfg-options: type=\{'x': 1\} in child config cannot inherit"),
+    ],
+)
+def test_option_that_does_not_fit(options, message):
+    with pytest.raises(InputError, match=message):
+        load_config(str(ROOT / DEMO), options)
+
+
+def test_weights_below_the_home_folder(tmp_path, monkeypatch):
+    """The shell leaves the tilde of pretrained=~/w.pth to the program."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'w.pth').touch()
+    check_source('pretrained', '~/w.pth')
+
+
+def test_a_toolbox_prints_nothing_when_it_is_imported(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'noisy.py').write_text("print('Could not import OneDL')")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_quietly('noisy')
+    assert capsys.readouterr().out == ''
+    with pytest.raises(ModuleNotFoundError):
+        import_quietly('no_such_module')
+
+
+def test_new_config_over_the_one_that_it_inherits_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('base.py').write_text('x = 1')
+    Path('link.py').symlink_to('base.py')
+    for out in ('base.py', 'link.py', tmp_path / 'base.py'):
+        with pytest.raises(InputError, match=r'--out: .* is the config to start from, which the new one needs'):
+            check_not_base('--out', Path(out), 'base.py')
+    check_not_base('--out', Path('other.py'), 'base.py')
 
 
 def test_work_dir(tmp_path, monkeypatch):

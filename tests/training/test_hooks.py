@@ -20,6 +20,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from cvt_backbone import files
 from cvt_backbone import training as hooks
 from cvt_backbone.errors import TrainingStopped
 from cvt_backbone.training import start_worker
@@ -210,7 +211,8 @@ def test_full_disk(tmp_path, monkeypatch, full):
 
 
 def test_no_room_for_the_name(tmp_path, monkeypatch):
-    part = tmp_path / f'.last_checkpoint.{os.getpid()}.part'
+    monkeypatch.setattr(files.secrets, 'token_hex', lambda count: 'x')
+    part = tmp_path / '.last_checkpoint.x.part'
     part.mkdir()  # swept away at the start, so it comes back with the first iteration
     act = Act('before_train_iter', 1, lambda runner: part.mkdir())
     with pytest.raises(TrainingStopped, match=r'cannot write .*last_checkpoint') as stop:
