@@ -24,9 +24,9 @@ from cvt_backbone.analysis.benchmark.measure import Job, attempt, measure
 from cvt_backbone.analysis.benchmark.report import Result
 from cvt_backbone.cli import benchmark
 from cvt_backbone.errors import InputError
+from helpers.tiny import TINY
 from helpers.tools import call, one_error
 
-SMALL = dict(embed_dims=(8, 16, 32), depths=(1, 1, 10), num_heads=(1, 2, 4))
 JOB = Job('cvt-13-w56-28-14', 'backbone', 'train', (800, 1344), 1, 'bf16', 'cuda', 1, 1)
 KINDS = {'Linear': (0.006, 40), trace.DEPTHWISE: (0.0025, 30), trace.WINDOWS: (0.0005, 20), trace.CASTS: (0.001, 10)}
 ON_CPU = ['--preset', 'gpu', '--device', 'cpu', '--sizes', '64x64', '--repeat', '1', '--threads', '1']
@@ -44,14 +44,14 @@ def tf32() -> Iterator[Callable[[], tuple[bool, bool]]]:
 
 @pytest.fixture
 def small_and_here(monkeypatch: pytest.MonkeyPatch, tf32: object) -> None:
-    """Tiny peers, measured in this process, compiled without a compiler."""
+    """Tiny peers, measured in this process, and not compiled where they should be."""
     for name, peer in peers.PEERS.items():
         if name.startswith(('cvt', 'swin')):
-            backbone = dict(type='CvT', arch=SMALL, window_sizes=peer.backbone.get('window_sizes'))
+            windows = (8, 4, (2, None)) if 'w56' in name else None
+            backbone = dict(type='CvT', arch=TINY, window_sizes=windows)
             monkeypatch.setitem(peers.PEERS, name, replace(peer, backbone=backbone, package='cvt_backbone'))
     monkeypatch.setitem(child.TASKS, 'gemm', lambda **_: dict(flops=1e12, device='CPU'))
-    compile_module = nn.Module.compile
-    monkeypatch.setattr(nn.Module, 'compile', lambda self, **_: compile_module(self, backend='eager'))
+    monkeypatch.setattr(nn.Module, 'compile', lambda self, **_: None)
 
     def run_child(kind: str, arguments: dict[str, Any], *_: object) -> dict[str, Any]:
         return json.loads(json.dumps(attempt(child.TASKS[kind], json.loads(json.dumps(arguments)))))
@@ -78,7 +78,7 @@ def test_end_to_end(monkeypatch: pytest.MonkeyPatch, small_and_here: None, tmp_p
     assert '| compiled / eager, train, bf16, 64x64 |' in text
     assert '| depthwise convolutions, forward and backward, train, bf16 |' in text
     assert text.endswith('| (56, 28, 14) / (56, 28, None) | not measured | above 1: launches are the cause |  |\n')
-    events = json.loads(gzip.open(tmp_path / trace.FILE).read())['traceEvents']
+    events = json.loads(gzip.decompress((tmp_path / trace.FILE).read_bytes()))['traceEvents']
     assert any(event.get('name') == 'aten::convolution_backward' for event in events)
     assert not list(tmp_path.glob('.*'))
 
@@ -210,7 +210,7 @@ def test_rule_of_launches(many: float, so: str) -> None:
 
 
 class Works(nn.Module):
-    """One of each kind of work, by names; conv3 is as wide as it is deep, and still not depthwise."""
+    """One of each kind of work."""
 
     def __init__(self) -> None:
         super().__init__()
