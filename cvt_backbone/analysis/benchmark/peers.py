@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from ...window_sizes import spread_global
 
 MODELS = ('backbone', 'mask-rcnn', 'upernet')
 WORKS = ('infer', 'train')
-DTYPES = ('fp32', 'bf16')
+DTYPES = ('fp32', 'tf32', 'bf16')
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,15 @@ class Peer:
 
 
 def _cvt_peers() -> dict[str, Peer]:
-    """CvT-13 with global attention and with windows; each exact, deployed, compiled, with gradient checkpointing."""
+    """CvT-13 with global attention, windows and both; each exact, deployed, compiled, with gradient checkpointing."""
     peers = {}
-    for key, windows in (('global', None), ('w56-28', (56, 28, None)), ('w56-28-14', (56, 28, 14))):
-        name, label = f'cvt-13-{key}', f'CvT-13, {f"windows {windows}" if windows else "global"}'
+    for key, windows, text in (
+        ('global', None, 'global'),
+        ('w56-28', (56, 28, None), 'windows (56, 28, None)'),
+        ('w56-28-14', (56, 28, 14), 'windows (56, 28, 14)'),
+        ('w56-28-14-4-global', (56, 28, spread_global(10, 14, 4)), 'windows (56, 28, 14), 4 blocks global'),
+    ):
+        name, label = f'cvt-13-{key}', f'CvT-13, {text}'
         plain = dict(type='CvT', arch='cvt-13', window_sizes=windows)
         peers[name] = Peer(label, plain)
         peers[f'{name}-deployed'] = Peer(f'{label}, deployed', plain, deploy=True, works=('infer',))
@@ -82,3 +89,5 @@ PEERS = _cvt_peers() | {
         'mmpretrain',
     ),
 }
+for _name in ('swin-t', 'convnext-t'):
+    PEERS[f'{_name}-compiled'] = replace(PEERS[_name], label=f'{PEERS[_name].label}, compiled', compile=True)

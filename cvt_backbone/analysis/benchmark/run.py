@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import re
@@ -28,10 +29,12 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """The jobs in the order they are measured in; peers that share model, work, dtype and size are neighbours.
 
     Raises:
-        InputError: There is no CUDA device, or no peer can do the work.
+        InputError: There is no CUDA device, none for TF32, or no peer can do the work.
     """
+    if args.device != 'cuda' and 'tf32' in args.dtypes:
+        raise InputError('--dtypes: tf32 is a way of GPUs; choose fp32 or bf16, or --device cuda')
     if args.device == 'cuda' and not torch.cuda.is_available():
-        raise InputError('--device: PyTorch finds no CUDA device here; leave --device out to measure on the CPU')
+        raise InputError('--device: PyTorch finds no CUDA device here; --device cpu measures on the CPU')
     jobs = [
         Job(name, model, work, size, max(args.batch, 2) if (model, work) == ('upernet', 'train') else args.batch,
             dtype, args.device, args.threads, args.repeat)
@@ -125,12 +128,14 @@ def _macs_key(job: Job) -> tuple[str, str, tuple[int, int]]:
     return str({key: value for key, value in backbone.items() if key != 'with_cp'}), job.model, job.size
 
 
-def child(args: argparse.Namespace, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Do one task in its own process, under the limits of the command line."""
+def child(
+    args: argparse.Namespace, kind: str, arguments: dict[str, Any], seconds_left: float = math.inf
+) -> dict[str, Any]:
+    """Do one task in its own process, under the limits of the command line and of the time that is left."""
     limit = None
     if args.device == 'cpu':
         limit = int(args.memory_limit * 1e9) if args.memory_limit else _available_memory()
-    return run_child(kind, arguments, args.threads, args.timeout, limit)
+    return run_child(kind, arguments, args.threads, min(args.timeout, seconds_left), limit)
 
 
 def _available_memory() -> int | None:
