@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from cvt_backbone import ZOO, CvT
 from cvt_backbone.analysis.verify import largest_difference
-from cvt_backbone.checkpoints import CheckpointError, convert, read, write
+from cvt_backbone.checkpoints import CheckpointError, convert, formats, read, write
 from cvt_backbone.checkpoints.shapes import expected_shapes
 from helpers.foreign import (
     Classifier,
@@ -305,3 +305,10 @@ def test_the_zoo_from_microsoft(tmp_path, name):
     if name == 'cvt-13':
         save_file(convert(checkpoint, 'huggingface'), tmp_path / 'model.safetensors')
         assert read(tmp_path).arch_name == name
+
+
+@pytest.mark.parametrize('name', ['', 'stage0', 'backbone.norm.bias'])
+def test_names_that_no_cvt_has_are_translated_by_no_format(name):
+    for naming in (formats.MICROSOFT, formats.HUGGINGFACE, formats.TIMM, formats.OPENMMLAB, formats.PADDLE):
+        with pytest.raises(KeyError):
+            naming.from_official(name)

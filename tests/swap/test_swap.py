@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from cvt_backbone import swap_backbone
 from cvt_backbone.swap import SwapError, measure
-from cvt_backbone.swap.plan import Consumer, make_plan
+from cvt_backbone.swap.plan import Consumer, _match, make_plan
 from cvt_backbone.swap.probe import Level
 from helpers import ROOT
 from helpers.swap_configs import ARCH, detector, fpn, resnet, segmentor
@@ -284,3 +284,17 @@ def test_stages(stages: int) -> None:
     assert new.model.backbone.out_indices == tuple(range(stages))
     assert new.model.neck.in_channels == [arch['embed_dims'][min(i, stages - 1)] for i in range(4)]
     assert measure(new).seen == measure(old).seen
+
+
+@pytest.mark.parametrize(
+    ('indices', 'alike', 'candidates', 'main', 'expected'),
+    [
+        ([2], [2], [5], True, [5]),
+        ([0, 1], [0, 1, 2], [5, 6, 7], True, [6, 7]),
+        ([0, 1], [0, 1, 2], [5, 6, 7], False, [5, 6]),
+        ([0], [0, 1, 2], [5, 6], False, [5]),  # no level is so far from the deepest: the shallowest there is
+        ([0, 1], [0, 1, 2], [5, 6], False, [5, 6]),  # room is left for the shallower one
+    ],
+)
+def test_levels_of_one_stride(indices, alike, candidates, main, expected):
+    assert _match(indices, alike, candidates, main) == expected

@@ -4,10 +4,12 @@ What random numbers a run draws, in the data set and in the model, shows in its 
 """
 
 import errno
+import itertools
 import os
 import random
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -321,3 +323,12 @@ def test_workers_heed_sigterm_of_their_parent_alone():
         worker.terminate()
         worker.join(30)
         assert worker.exitcode == 0
+
+
+def test_epochs_and_processes_draw_other_numbers(monkeypatch):
+    seeds = []
+    for epoch, rank in itertools.product(range(3), range(2)):
+        monkeypatch.setattr('cvt_backbone.training.random_state.get_dist_info', lambda rank=rank: (rank, 2))
+        hooks.RandomStateHook().before_train_epoch(SimpleNamespace(seed=7, epoch=epoch, train_loop=None))
+        seeds.append(torch.initial_seed())
+    assert len(set(seeds)) == len(seeds)
