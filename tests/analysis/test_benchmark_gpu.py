@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from cvt_backbone import CvT
+from cvt_backbone import CvT, spread_global
 from cvt_backbone.analysis.benchmark import child, gpu, peers, rules, trace
 from cvt_backbone.analysis.benchmark import run as planned
 from cvt_backbone.analysis.benchmark.launches import CAST, count_launches
-from cvt_backbone.analysis.benchmark.measure import Job, attempt, measure
+from cvt_backbone.analysis.benchmark.measure import Job, attempt, measure, run_child
 from cvt_backbone.analysis.benchmark.report import Result
 from cvt_backbone.cli import benchmark
 from cvt_backbone.errors import InputError
@@ -53,10 +53,10 @@ def small_and_here(monkeypatch: pytest.MonkeyPatch, tf32: object) -> None:
     monkeypatch.setitem(child.TASKS, 'gemm', lambda **_: dict(flops=1e12, device='CPU'))
     monkeypatch.setattr(nn.Module, 'compile', lambda self, **_: None)
 
-    def run_child(kind: str, arguments: dict[str, Any], *_: object) -> dict[str, Any]:
+    def run_here(kind: str, arguments: dict[str, Any], *_: object) -> dict[str, Any]:
         return json.loads(json.dumps(attempt(child.TASKS[kind], json.loads(json.dumps(arguments)))))
 
-    monkeypatch.setattr(planned, 'run_child', run_child)
+    monkeypatch.setattr(planned, 'run_child', run_here)
 
 
 def test_end_to_end(monkeypatch: pytest.MonkeyPatch, small_and_here: None, tmp_path: Path) -> None:
@@ -92,12 +92,12 @@ def test_the_time_is_over(monkeypatch: pytest.MonkeyPatch, small_and_here: None,
 
 
 @pytest.mark.slow
-def test_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The same in processes of its own, with the real model."""
-    arguments = ['--dtypes', 'bf16', '--works', 'infer', '--peers', 'cvt-13-w56-28-14', '-o', tmp_path]
-    assert call(monkeypatch, benchmark, *ON_CPU, *arguments) == 0
-    text = (tmp_path / 'results.md').read_text()
-    assert '1951 kernels were predicted' in text  # at 64 pixels no stage has more than one window
+def test_trace_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """The real model; at 64 pixels no stage has more than one window."""
+    job = replace(JOB, size=(64, 64), device='cpu')
+    answer = run_child('trace', asdict(job) | dict(folder=str(tmp_path)), 1, 600, None)
+    assert answer['predicted'] == 1951
+    assert {trace.DEPTHWISE, trace.WINDOWS, trace.CASTS} < answer['kinds'].keys()
     assert (tmp_path / trace.FILE).is_file()
 
 
@@ -105,6 +105,7 @@ def test_preset() -> None:
     args = benchmark.parse_args(['--preset', 'gpu'])
     assert (args.device, args.minutes, args.sizes) == ('cuda', 30, [(800, 1344), (224, 224)])
     assert set(args.dtypes) == {'fp32', 'tf32', 'bf16'}
+    assert spread_global(10, 14, 4) == peers.FOUR_GLOBAL
     windows = ('global', 'w56-28', 'w56-28-14', 'w56-28-14-4-global')
     variants = ('', '-deployed', '-compiled', '-deployed-compiled')
     others = {'swin-t', 'convnext-t', 'swin-t-compiled', 'convnext-t-compiled'}
