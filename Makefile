@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md # a user's own files in the checkout are left out
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
-PYTEST := -m pytest -n auto --dist loadfile -m "not reproduce$(if $(FAST), and not slow)"
+SEED := $(shell date +%s) # of the fuzz tests' examples
+PYTEST := -m pytest -n auto --hypothesis-seed=$(SEED) --dist loadfile -m "not reproduce$(if $(FAST), and not slow)"
 
-.PHONY: demo test reproduce test-upstream setup lint docs docs-serve clean
+.PHONY: demo test fuzz reproduce test-upstream setup lint docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/python tools/make_digits.py data/digits
@@ -16,6 +17,11 @@ demo: $(READY)
 
 test: lint docs
 	$(BIN)/python $(PYTEST)
+
+# The fuzz tests with new examples for so many minutes.
+MINUTES := 30
+fuzz: $(READY)
+	$(BIN)/python tools/dev/fuzz.py $(MINUTES)
 
 # Whole trainings, whose figures the documentation names: about fifteen minutes on two cores.
 reproduce: $(READY)

@@ -18,9 +18,10 @@ def _only_prints(program: str, *arguments: str) -> bool:
         program: What Python was started with; ``-m`` while it looks for the module of ``python -m``.
         *arguments: The rest of the command line.
     """
-    is_ours = Path(program).name.startswith('cvt-backbone') or (program == '-m' and 'cvt_backbone' in sys.orig_argv)
+    is_command = Path(program).name in ('cvt-backbone', 'cvt-backbone.exe')
+    is_module = program == '-m' and 'cvt_backbone' in sys.orig_argv
     asks_for_help = not arguments or not {'-h', '--help', '--version'}.isdisjoint(arguments)
-    return is_ours and (asks_for_help or arguments[0] == 'list')
+    return (is_command or is_module) and (asks_for_help or arguments[0] == 'list')
 
 
 _ONLY_PRINTS = _only_prints(*sys.argv or [''])

@@ -45,7 +45,7 @@ def act_layer(act_cfg: Mapping) -> partial[nn.Module]:
     """A maker of activations; QuickGELU is ours, because mmcv has none."""
     act_cfg = check_layer_cfg('act_cfg', act_cfg)
     if act_cfg['type'] == 'QuickGELU':
-        return partial(QuickGELU)
+        return partial(QuickGELU, **{key: value for key, value in act_cfg.items() if key != 'type'})
     return partial(_build_activation, act_cfg)
 
 

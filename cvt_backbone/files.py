@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ def replacing(path: Path, *, folder: bool = False, suffix: str = '') -> Iterator
     """A temporary place beside ``path``, which takes its name at the end.
 
     An error removes the temporary place and leaves ``path`` as it was. A killed process leaves at most a hidden
-    ``.NAME.PID.part`` and, if it was replacing a folder, the old one as ``NAME.old``.
+    ``.NAME.NUMBER.part`` and, if it was replacing a folder, the old one as ``NAME.old``.
 
     Args:
         path: The file or folder to write or replace.
@@ -33,7 +34,7 @@ def replacing(path: Path, *, folder: bool = False, suffix: str = '') -> Iterator
     """
     if folder:
         check_no_old(path)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part{suffix}')
+    part = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.part{suffix}')  # a PID may come twice, in containers
     try:
         if folder:
             part.mkdir()

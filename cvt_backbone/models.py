@@ -207,11 +207,12 @@ def _build(cfg: Config, settings: Any) -> nn.Module:
 
 
 def _initialise(model: nn.Module) -> None:
-    logging.disable(logging.INFO)  # a line per parameter
+    level = logging.root.manager.disable
+    logging.disable(max(level, logging.INFO))  # a line per parameter
     try:
         model.init_weights()
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(level)
 
 
 def _set_paddings(settings: Any, size: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cvt_backbone import CvT
+from helpers import documented
 from helpers.golden import fill
 from helpers.tiny import TINY
 
@@ -65,3 +66,10 @@ def build() -> Callable[..., CvT]:
 @pytest.fixture
 def image() -> torch.Tensor:
     return torch.randn(2, 3, 64, 64)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Measured beside documented figures, if a test measured one."""
+    if documented.measured:
+        terminalreporter.section('measured and documented figures')
+        terminalreporter.write_line('\n'.join(documented.lines()))

@@ -47,6 +47,16 @@ def test_folder(tmp_path):
 
 
 @pytest.mark.parametrize('folder', [False, True])
+def test_another_process_of_the_same_number(tmp_path, folder):
+    """In two containers both may have the PID 1, and write to one volume; or a killed one left its temporary place."""
+    target = tmp_path / 'target'
+    with replacing(target, folder=folder) as other, replacing(target, folder=folder) as part:
+        for place in (other, part):
+            write_folder(place, NEW) if folder else place.write_text('new')
+    assert read_folder(target) == NEW if folder else target.read_text() == 'new'
+
+
+@pytest.mark.parametrize('folder', [False, True])
 def test_error_while_writing(tmp_path, folder):
     target = tmp_path / 'target'
     write_folder(target, OLD) if folder else target.write_text('old')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -29,9 +28,9 @@ def largest_difference(checkpoint: Checkpoint, src: str, dst: Path, to: str) -> 
     x = torch.randn(2, checkpoint.in_channels, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     head = _head(checkpoint)
     try:
-        expected = _run_port(src, x) if from_port else _run(_own(checkpoint, checkpoint.state, act_cfg), head, x)
+        expected = _run_port(src, head, x) if from_port else _run(_own(checkpoint, checkpoint.state, act_cfg), head, x)
         if to == 'huggingface':
-            found = _run_port(dst, x)
+            found = _run_port(dst, head, x)
         elif to == 'mmpretrain':
             found = _run_mmpretrain(checkpoint, dst, act_cfg, x)
         else:
@@ -69,11 +68,10 @@ def _run(model: CvT, head: nn.Module | None, x: Tensor) -> Tensor:
     return head(out) if head else out
 
 
-def _run_port(folder: str | Path, x: Tensor) -> Tensor:
+def _run_port(folder: str | Path, head: nn.Module | None, x: Tensor) -> Tensor:
     from transformers import CvtForImageClassification, CvtModel
 
-    classifier = 'CvtForImageClassification' in json.loads((Path(folder) / 'config.json').read_text())['architectures']
-    if classifier:
+    if head:
         return CvtForImageClassification.from_pretrained(folder).eval()(x).logits
     return CvtModel.from_pretrained(folder).eval()(x).last_hidden_state
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mmengine.dist import barrier, get_rank
-
 from ..errors import CheckpointError
 from .readers import FOLDER_FILES
 
@@ -15,7 +13,7 @@ _ID = re.compile(r'hf://(?P<repo>[\w.-]+/[\w.-]+?)/?(?:@(?P<revision>[\w./-]+))?
 
 
 def fetch_from_hub(address: str) -> Path:
-    """Download a model's weights and ``config.json`` into the hub's cache; the first of several processes does it.
+    """Download a model's weights and ``config.json`` into the hub's cache, once, however many processes ask for them.
 
     Args:
         address: ``hf://OWNER/NAME``, or ``hf://OWNER/NAME@REVISION`` with a branch, tag or commit.
@@ -41,8 +39,6 @@ def fetch_from_hub(address: str) -> Path:
     def get(name: str) -> Path:
         return Path(hf_hub_download(match['repo'], name, revision=match['revision']))
 
-    if get_rank() > 0:
-        barrier()  # the first process fills the cache
     try:
         get('config.json')
         for name in FOLDER_FILES:
@@ -53,6 +49,3 @@ def fetch_from_hub(address: str) -> Path:
         raise problem
     except Exception as error:  # of the hub, of its cache, of the network
         raise CheckpointError(f'{address} cannot be fetched: {" ".join(str(error).split())}') from error
-    finally:
-        if get_rank() == 0:
-            barrier()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,24 @@ _KEYS = {
 }
 
 
-def arch_of_config(config: dict[str, Any], path: str | Path) -> Arch:
+def arch_of_config(path: Path) -> Arch:
     """The architecture that a ``config.json`` describes.
 
     Raises:
-        CheckpointError: It is not the config of a CvT, or describes one that cannot be built.
+        CheckpointError: It cannot be read, is not the config of a CvT, or describes one that cannot be built.
     """
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f'{path} is no JSON: {error}') from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f'{path} describes no CvT: it holds a {type(config).__name__}, not a dict')
     if config.get('model_type', 'cvt') != 'cvt':
-        raise CheckpointError(f'{path}: config.json describes a {config["model_type"]!r}, not a cvt')
+        raise CheckpointError(f'{path} describes a {config["model_type"]!r}, not a cvt')
     try:
         return get_arch({ours: config[theirs] for ours, theirs in _KEYS.items() if theirs in config})
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f'{path}: config.json describes no CvT: {error}') from error
+        raise CheckpointError(f'{path} describes no CvT: {error}') from error
 
 
 def config_of_arch(arch: Arch, in_channels: int, num_classes: int) -> dict[str, Any]:

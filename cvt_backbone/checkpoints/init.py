@@ -11,8 +11,10 @@ from mmengine.model import PretrainedInit
 from torch import nn
 
 from ..errors import CheckpointError
+from .locate import locate
 from .published import note_small_windows
-from .read import Checkpoint, read
+from .read import Checkpoint, translate
+from .readers import read_file
 from .shapes import shapes_of
 
 HUGGINGFACE_NOTE = (
@@ -23,7 +25,8 @@ HUGGINGFACE_NOTE = (
 
 def is_pretrained(init_cfg: dict[str, Any]) -> bool:
     """Whether an ``init_cfg`` asks for a checkpoint."""
-    return init_cfg.get('type') in ('Pretrained', PretrainedInit)
+    kind = init_cfg.get('type')
+    return kind in ('Pretrained', 'mmengine.Pretrained', PretrainedInit)
 
 
 def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:
@@ -38,7 +41,8 @@ def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:
         CheckpointError: The file is not whole, or not of this architecture; the model is as it was.
     """
     own = shapes_of(model.state_dict())
-    checkpoint = read(path, model.arch, prefix=prefix, own=own)
+    file = locate(path)
+    checkpoint = translate(read_file(file), file, model.arch, prefix=prefix, own=own)
     state = checkpoint.state
     if 'norm.weight' in own and 'norm.weight' not in state:
         raise CheckpointError(

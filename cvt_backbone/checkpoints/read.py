@@ -94,7 +94,8 @@ def read(
         strict_finite: NaN or infinity is an error, not a warning.
 
     Returns:
-        The checkpoint. Every tensor of the file is in it or named in ``dropped``.
+        The checkpoint. Every tensor of the file is in it or named in ``dropped``. Its tensors have memory of their own,
+        so that the file may be written over.
 
     Raises:
         CheckpointError: The file cannot be read safely, or its tensors are not those of one CvT; nothing is returned.
@@ -107,11 +108,14 @@ def read(
         pickles, a damaged byte that sets the order of the values.
     """
     path = locate(path)
-    return translate(read_file(path), path, arch, prefix=prefix, own=own, strict_finite=strict_finite)
+    checkpoint = translate(read_file(path), path, arch, prefix=prefix, own=own, strict_finite=strict_finite)
+    for name, tensor in checkpoint.state.items():  # torch's lie in the file; cut short by a writer, it would kill us
+        checkpoint.state[name] = tensor.clone()
+    return checkpoint
 
 
 def translate(
-    contents: tuple[Any, str, dict | None],
+    contents: tuple[Any, str, Path | None],
     path: str | Path,
     arch: str | Mapping | Arch | None = None,
     *,
@@ -119,13 +123,16 @@ def translate(
     own: Shapes | None = None,
     strict_finite: bool = False,
 ) -> Checkpoint:
-    """Translate what :func:`~cvt_backbone.checkpoints.readers.read_file` returned; the rest is as in :func:`read`."""
+    """Translate what :func:`~cvt_backbone.checkpoints.readers.read_file` returned; the rest is as in :func:`read`.
+
+    The tensors may still lie in the file, which must then stay as it is.
+    """
     content, container, config = contents
     tensors, averaged = _unwrap(content, path)
     tensors = _strip(tensors, prefix, path)
     name, state, strays, dropped = _translate(tensors, container)
     if arch is None and config is not None and name == 'huggingface':
-        arch = arch_of_config(config, path)
+        arch = arch_of_config(config)
     shapes = shapes_of(state)
     arch = infer_arch(shapes) if arch is None else get_arch(arch)
     _check_names(path, shapes, strays, _expected(arch, shapes, own or {}))
@@ -136,10 +143,11 @@ def translate(
 def _unwrap(content: Any, path: str | Path) -> tuple[dict[str, Tensor], bool]:
     """The innermost dict of tensors, and whether mmengine's EMA wrote it."""
     averaged = False
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+    # Beside the weights there may be other tensors, such as best_acc1 of PyTorch's example for ImageNet.
+    while isinstance(content, Mapping) and (keys := [k for k in _WRAPPERS if isinstance(content.get(k), Mapping)]):
         averaged |= 'ema_state_dict' in content
-        content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-    if content is None or not isinstance(content, Mapping):
+        content = content[keys[0]]
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f'{path} holds no weights: no dict of tensors, and none under {", ".join(_WRAPPERS)}')
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor) or not isinstance(key, str)]
     if others:

@@ -66,7 +66,8 @@ def check_target(path: Path, to: str, force: bool) -> None:
     """See that ``path`` suits the target and may be written, before any work is done.
 
     Raises:
-        CheckpointError: It does not, exists and ``force`` is not given, or there is no such target.
+        CheckpointError: It does not, exists and ``force`` is not given, is a folder of something else than a model of
+            Hugging Face, or there is no such target.
     """
     check_known(to)
     if to == 'huggingface':
@@ -83,6 +84,8 @@ def check_target(path: Path, to: str, force: bool) -> None:
     check_no_old(path)
     if path.exists() and not force:
         raise CheckpointError(f'{path} exists; give --force (force=True) to replace it')
+    if path.is_dir() and any(path.iterdir()) and not (path / 'config.json').is_file():
+        raise CheckpointError(f'{path} holds something else than a model, which would be lost; give another name')
     if not path.parent.is_dir():
         raise CheckpointError(f'{path.parent} is no folder; make it first')
 

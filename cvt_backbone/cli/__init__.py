@@ -20,6 +20,7 @@ COMMANDS = {
     'train': 'train a detector, a segmentor or a classifier',
     'test': 'evaluate a checkpoint',
     'predict': 'predict on images and draw the results',
+    'explain': 'draw what a model sees in an image',
     'demo': 'train Mask R-CNN on handwritten digits and draw what it learned',
     'digits': 'make the data set of the demo',
     'new': 'write a config for your own data',
@@ -29,6 +30,7 @@ COMMANDS = {
     'flops': 'count parameters and multiply-accumulates',
     'benchmark': 'measure time and memory of CvT and its peers',
     'imagenet-labels': 'write the labels of ImageNet ReaL or ImageNet-V2',
+    'report': 'write the result of finished runs into the metafile of their config',
 }
 
 

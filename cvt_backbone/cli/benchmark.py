@@ -3,6 +3,9 @@
 Each measurement runs in a process of its own. For each model, work, dtype and size, peers and engines take turns,
 `--rounds` times. OUTDIR gets results.csv with every timed run, results.md with medians, a plot per model, work, engine
 and dtype, and in files/ what engines run; the tables are written after every measurement.
+
+`--preset gpu` measures backbones on a GPU, profiles a training step, and ends within `--minutes`; results.md then ends
+with the rules that decide what to change. Every other option changes the preset.
 """
 
 from __future__ import annotations
@@ -13,18 +16,22 @@ import re
 import sys
 from collections.abc import Sequence
 
-from ..analysis.benchmark.peers import DTYPES, ENGINES, MODELS, PEERS, WORKS
+from ..analysis.benchmark.peers import DTYPES, ENGINES, FILE_ENGINES, MODELS, PEERS, WORKS
 from ..errors import InputError
 from .common import check_installed, command_line, make_parser
 
 FULL = dict(
-    sizes=['224x224', '512x512', '800x1333', '1024x2048'], models=MODELS, works=WORKS, dtypes=DTYPES, peers=PEERS,
-    engines=['eager'], rounds=3, repeat=3,
+    sizes=['224x224', '512x512', '800x1333', '1024x2048'], models=MODELS, works=WORKS, dtypes=['fp32', 'bf16'],
+    peers=PEERS, engines=['eager'], rounds=3, repeat=3, device='cpu', minutes=None,
 )  # fmt: skip
 QUICK = dict(
     sizes=['224x224', '320x320'], models=['backbone'], works=['infer'], dtypes=['fp32'],
-    peers=['cvt-13-global', 'cvt-13-w56-28-deployed', 'hf-cvt-13', 'swin-t'],
-    engines=['eager'], rounds=1, repeat=3,
+    peers=['cvt-13-global', 'cvt-13-w56-28-deployed', 'hf-cvt-13', 'swin-t'], rounds=1, repeat=3,
+)  # fmt: skip
+GPU = dict(
+    sizes=['800x1344', '224x224'], models=['backbone'], works=WORKS, dtypes=['bf16', 'tf32', 'fp32'],
+    peers=[name for name in PEERS if name.startswith(('cvt-13', 'swin-t', 'convnext-t')) and not name.endswith('-cp')],
+    engines=['eager', 'compile'], rounds=1, repeat=10, device='cuda', minutes=30,
 )  # fmt: skip
 MIN_SIDE = 32  # pixels; below, the last maps of four-level backbones are empty
 
@@ -33,6 +40,7 @@ def main() -> None:
     """Plan, measure, write."""
     args = parse_args()
     check_installed(matplotlib='matplotlib')
+    from ..analysis.benchmark.gpu import measure_within
     from ..analysis.benchmark.report import Result
     from ..analysis.benchmark.run import make_folder, measure_all, plan
 
@@ -41,7 +49,8 @@ def main() -> None:
     if args.quick:
         print('quick run: few peers, small sizes, one round; it shows that everything works, not which is faster')
     try:
-        measure_all(args, command_line(), results, folder)
+        measure = measure_within if args.preset else measure_all
+        measure(args, command_line(), results, folder)
     except KeyboardInterrupt:
         print(f'\ninterrupted; what was measured is in {folder}', file=sys.stderr)
         sys.exit(130)
@@ -61,7 +70,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--batch', type=positive_int, default=1, help='images (default: 1; UPerNet trains with at least 2)'
     )
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='default: cpu')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: cpu')
     threads = len(os.sched_getaffinity(0))
     parser.add_argument('--threads', type=positive_int, default=threads, help='default: one per core')
     parser.add_argument('--rounds', type=positive_int, help='processes for each row (default: 3)')
@@ -70,14 +79,24 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--memory-limit', type=positive, metavar='GB', help='per process, on a CPU (default: what is available)'
     )
-    parser.add_argument('--quick', action='store_true', help='defaults that end in two minutes on two cores')
+    defaults = parser.add_mutually_exclusive_group()
+    defaults.add_argument('--quick', action='store_true', help='defaults that end in two minutes on two cores')
+    defaults.add_argument('--preset', choices=['gpu'], help='other defaults: all windows, compiled or not, on a GPU')
+    parser.add_argument(
+        '--minutes', type=positive, metavar='M', help='with --preset gpu, when the last process ends (default: 30)'
+    )
     parser.add_argument('-o', '--out', metavar='OUTDIR', help='folder of results (default: work_dirs/benchmark/NOW)')
     args = parser.parse_args(arguments)
-    for name, value in (QUICK if args.quick else FULL).items():
+    if args.minutes and not args.preset:
+        raise InputError('--minutes: only --preset gpu ends by the clock; name it, or fewer --peers and --sizes')
+    chosen = GPU if args.preset else QUICK if args.quick else {}
+    for name, value in (FULL | chosen).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     for name in ('models', 'works', 'engines', 'dtypes', 'peers'):
         setattr(args, name, list(dict.fromkeys(getattr(args, name))))  # each once
+    if args.preset and (other := FILE_ENGINES.keys() & set(args.engines)):
+        raise InputError(f'--engines: {min(other)} runs on a CPU; --preset gpu measures eager and compile')
     args.sizes = [parse_size(size) for size in args.sizes]
     return args
 

@@ -4,33 +4,62 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NoReturn
 
 from mmengine.config import DictAction
 
 from .. import _ONLY_PRINTS
-from ..errors import InputError
+from ..errors import InputError, TrainingStopped
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a command's main function; an :class:`InputError` becomes one line on stderr and exit status 2.
+    """Call a command's main function; what ends it on purpose becomes one line on stderr and an exit status.
 
-    Whatever the command opens as a checkpoint, mmengine and the toolboxes open by this package's reader.
+    That is 2 for an :class:`InputError`, the error's own for a :class:`TrainingStopped`.
+
+    Whatever the command opens as a checkpoint, mmengine and the toolboxes open by this package's reader. When
+    what reads the output has seen enough, as ``head`` does, the command ends without a word, with status 1.
     """
     if not _ONLY_PRINTS:
         from ..checkpoints import use_safe_loading
 
         use_safe_loading()
     try:
-        main()
+        with _flushed_output():
+            main()
     except InputError as error:
         print('error:', *str(error).split(), file=sys.stderr)  # a list of names stands on lines of its own
         sys.exit(2)
+    except TrainingStopped as stop:
+        from ..training.launch import leave
+
+        print(f'error: {stop}', file=sys.stderr)
+        leave(stop.exit_status)
+        sys.exit(stop.exit_status)
+
+
+@contextmanager
+def _flushed_output() -> Iterator[None]:
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        output = sys.stdout.fileno()
+        poller = select.poll()
+        poller.register(output, 0)
+        if not poller.poll(0):  # another pipe broke, such as that of a worker
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes once more when it ends
+        sys.exit(1)
 
 
 def program() -> str:
@@ -94,9 +123,14 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
     )
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add what the commands that build a runner share with mmdet's tools."""
+def add_work_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of a run."""
     parser.add_argument('--work-dir', metavar='FOLDER', help='for logs and results (default: work_dirs/NAME_OF_CONFIG)')
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what the commands that run in several processes share with mmdet's tools."""
+    add_work_dir(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -118,10 +152,11 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def check_installed(**packages: str) -> None:
+def check_installed(extra: str | None = None, /, **packages: str) -> None:
     """See that packages that this one does not require are there, before they are imported.
 
     Args:
+        extra: The extra of this package that brings them all.
         **packages: Module -> name of the package.
 
     Raises:
@@ -129,4 +164,5 @@ def check_installed(**packages: str) -> None:
     """
     for module, package in packages.items():
         if find_spec(module) is None:
-            raise InputError(f'{package} is not installed: pip install {package}')
+            advice = f'; pip install "cvt_backbone[{extra}]" brings all that this command needs' if extra else ''
+            raise InputError(f'{package} is not installed: pip install {package}{advice}')

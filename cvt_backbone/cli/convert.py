@@ -117,14 +117,17 @@ def verify(checkpoint: Checkpoint, args: argparse.Namespace, compared: list[str]
         written: The file or folder.
 
     Raises:
-        InputError: They differ.
+        InputError: They differ, or one of them does not run.
     """
     import torch
 
     from ..analysis.verify import largest_difference
 
-    with torch.no_grad():
-        difference, how = largest_difference(checkpoint, args.src, written, args.to)
+    try:
+        with torch.no_grad():
+            difference, how = largest_difference(checkpoint, args.src, written, args.to)
+    except (OSError, RuntimeError, ValueError) as error:  # of transformers and mmpretrain
+        raise InputError(f'--verify: no forward pass: {error}; {args.dst} was not written') from error
     if difference is None:
         compared.append(f'not possible: {how}')
     elif difference <= TOLERANCE:

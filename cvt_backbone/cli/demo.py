@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..configs import load_config, settle_work_dir
 from ..data import DIGITS
-from .common import add_config, add_run, check_installed, make_parser, parse_args
+from ..errors import InputError
+from .common import add_config, add_work_dir, check_installed, make_parser
 
 CONFIG = 'mask-rcnn_cvt-nano_fpn_digits'
 
@@ -21,8 +22,8 @@ def main() -> None:
     """Check the data, train, print the table, draw."""
     parser = make_parser(__doc__, '--work-dir work_dirs/demo')
     add_config(parser, CONFIG)
-    add_run(parser)
-    args = parse_args(parser)
+    add_work_dir(parser)
+    args = parser.parse_args()
     check_installed(matplotlib='matplotlib', sklearn='scikit-learn', pycocotools='pycocotools', rich='rich')
     from mmengine.runner import Runner
     from rich.console import Console
@@ -35,6 +36,11 @@ def main() -> None:
     from ..training.start import settle_start
 
     cfg = load_config(args.config, args.cfg_options)
+    if not (cfg.model.get('roi_head') or {}).get('mask_head'):
+        raise InputError(
+            f'config: the demo draws masks, and {args.config} has no roi_head.mask_head to predict them; train it '
+            f'by `cvt-backbone train`'
+        )
     settle_start(cfg)
     folder = digits_folder(Path(cfg.get('data_root', '')))
     if folder and not folder.exists() and 'data_root' not in (args.cfg_options or {}):

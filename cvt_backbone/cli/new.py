@@ -6,6 +6,7 @@ folders of images and of masks, classifiers class folders.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import InputError
@@ -50,11 +51,12 @@ def main() -> None:
         if path is not None and not path.exists():
             raise InputError(f'--{name}: {path} does not exist')
     classes = _names(args.classes)
-    from ..configs import load_config
+    from ..configs import check_not_base, load_config
     from ..data.new import Request, make_plan, make_text, write
     from ..data.preview import check_preview
     from ..data.table import print_table
 
+    check_not_base('--out', args.out, args.config)
     if args.preview:
         check_preview(args.preview)
     cfg = load_config(args.config)
@@ -76,8 +78,8 @@ def _names(classes: str | None) -> tuple[str, ...] | None:
     """The names of classes, from the command line or a file."""
     if classes is None:
         return None
-    path = Path(classes)
-    parts = path.read_text().splitlines() if path.is_file() else classes.split(',')
+    is_file = os.path.isfile(classes)  # false, not an error, if a list of names is too long for a path
+    parts = Path(classes).read_text().splitlines() if is_file else classes.split(',')
     names = tuple(part.strip() for part in parts if part.strip())
     if len(set(names)) < len(names) or not names:
         raise InputError(f'--classes: needs names, each once, got {classes!r}')

@@ -45,11 +45,16 @@ def main() -> None:
     from ..inference.predictors import make_predictor
     from ..models import load_trained
 
-    exported = args.checkpoint.endswith(('.onnx', '.xml'))
+    exported, on_cpu = args.checkpoint.endswith(('.onnx', '.xml')), args.checkpoint.endswith('.xml')
     if args.precision and not exported:
         raise InputError(f'--precision: is for IR files of OpenVINO (.xml), got the checkpoint {args.checkpoint}')
-    cuda = torch.cuda.is_available() and not args.checkpoint.endswith('.xml')
-    device = args.device or ('cuda:0' if cuda else 'cpu')
+    device = args.device or ('cuda:0' if torch.cuda.is_available() and not on_cpu else 'cpu')
+    if not on_cpu:  # whose engine names the only device there is
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # no such device; PyTorch without CUDA
+            reason = str(error).splitlines()[0]
+            raise InputError(f'--device: {device} cannot be used here ({reason}); give another one, or cpu') from error
     cfg = load_config(args.config, args.cfg_options)
     images = find_images(args.images)
     if exported:

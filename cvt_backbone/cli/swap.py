@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
 
-from ..configs import check_source, get_config
+from ..configs import check_not_base, check_source, get_config
 from ..errors import InputError
 from ..files import check_new_file
 from ..version import __version__
@@ -31,6 +31,8 @@ def main() -> None:
     cfg = get_config(args.config)
     out = Path(args.out)
     check_new_file('--out', out, '.py', args.force)
+    if not args.flat:
+        check_not_base('--out', out, args.config)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:

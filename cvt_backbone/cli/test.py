@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from ..configs import load_config, settle_work_dir
 from ..errors import InputError
+from ..files import check_writable
 from .common import add_check, add_config, add_run, make_parser, parse_args
 
 
@@ -75,8 +76,10 @@ def main() -> None:
     if not args.no_check:
         check_annotations(cfg, 'test', launcher=args.launcher)
     checkpoint = check_checkpoint('checkpoint', args.checkpoint)
-    if args.out and not args.out.endswith(('.pkl', '.pickle')):
-        raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
+    if args.out:
+        if not args.out.endswith(('.pkl', '.pickle')):
+            raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
+        check_writable('--out', Path(args.out).parent)  # it is written after the evaluation
     settle_work_dir(cfg, args.work_dir, args.config)
     set_launcher(cfg, args.launcher)
     cfg.load_from = checkpoint

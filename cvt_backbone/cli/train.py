@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 from mmengine.registry import RUNNERS
 
 from ..configs import load_config, settle_work_dir
-from ..errors import InputError, TrainingStopped
+from ..errors import InputError
 from .common import add_check, add_config, add_run, make_parser, parse_args
 
 
@@ -41,6 +40,7 @@ def main() -> None:
     from ..training.launch import check_strategy, leave, set_launcher
     from ..training.robust import add_robust, dropped_hooks
     from ..training.start import check_last, settle_start, skip_init_cfg, starts_from_init_cfg
+    from ..training.versions import log_versions
     from ..training.weights import TranslatedWeights
 
     cfg = load_config(args.config, args.cfg_options)
@@ -83,10 +83,6 @@ def main() -> None:
     elif cfg.get('load_from'):
         runner.register_hook(TranslatedWeights(cfg.load_from))
     warn_of_lr(runner, cfg)
-    try:
-        runner.train()
-    except TrainingStopped as stop:
-        print(f'error: {stop}', file=sys.stderr)
-        leave(stop.exit_status)
-        sys.exit(stop.exit_status)
+    log_versions(runner.logger)
+    runner.train()
     leave()

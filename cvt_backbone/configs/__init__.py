@@ -1,7 +1,8 @@
 """Configs: found by name, read, looked into, changed."""
 
-from .edit import add_import, move_data_root, settle_work_dir
+from .edit import add_import, check_not_base, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, list_configs, shipped, toolbox_folder
+from .new_style import by_names, is_new_style
 from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
 from .pretrained import (
     check_source,
@@ -13,13 +14,15 @@ from .pretrained import (
     without_pretrained,
     zoo_address,
 )
-from .read import get_config, import_toolbox, load_config
+from .read import get_config, import_quietly, import_toolbox, load_config
 
 __all__ = [
     'SCOPES',
     'add_import',
     'as_list',
+    'by_names',
     'check_dict',
+    'check_not_base',
     'check_source',
     'config_path',
     'datasets_of',
@@ -28,7 +31,9 @@ __all__ = [
     'drop_weights',
     'find_owner',
     'get_config',
+    'import_quietly',
     'import_toolbox',
+    'is_new_style',
     'is_pretrained',
     'kind_of',
     'list_configs',

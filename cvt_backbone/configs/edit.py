@@ -9,19 +9,20 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from ..files import check_writable
+from .names import config_path
 from .parts import as_list, check_dict
 
 
 def move_data_root(cfg: Config, new: str) -> None:
-    """Point a config at data in another folder: every string below its ``data_root`` moves along.
+    """Point a config at data in another folder: every path below its ``data_root`` moves along.
 
     Raises:
         InputError: The config names no ``data_root``.
     """
     old = cfg.get('data_root')
-    if old is None:
+    if not old:
         raise InputError('data_root: the config has no top-level data_root to replace')
-    new = new.rstrip('/') + '/'
+    old, new = (root.rstrip('/') + '/' for root in (old, new))
 
     def move(value: Any) -> Any:
         if isinstance(value, dict):
@@ -29,27 +30,42 @@ def move_data_root(cfg: Config, new: str) -> None:
                 value[key] = move(value[key])
         elif isinstance(value, (list, tuple)):
             return type(value)(move(item) for item in value)
-        elif isinstance(value, str) and value.startswith(old):
+        elif isinstance(value, str) and f'{value}/'.startswith(old):  # data/coco2017 is not below data/coco
             return new + value[len(old) :].lstrip('/')
         return value
 
     move(cfg._cfg_dict)
 
 
-def settle_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
+def settle_work_dir(cfg: Config, work_dir: str | None, name: str) -> None:
     """Settle ``cfg.work_dir`` (argument, config, name of the config, in this order) and see that it can be written.
 
     Raises:
         InputError: It cannot be made or written, or is the folder of the config: mmengine writes the merged config
             into the work dir under the config's name, over the original.
     """
-    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_path).stem}'
-    config = Path(cfg.filename or config_path)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
+    config = Path(cfg.filename or name)
     if (Path(cfg.work_dir) / config.name).resolve() == config.resolve():
         raise InputError(
             f'work_dir: {cfg.work_dir} is the folder of the config, which the run would overwrite; choose another'
         )
     check_writable('work_dir', Path(cfg.work_dir))
+
+
+def check_not_base(argument: str, out: Path, name: str) -> None:
+    """See that a config that inherits from another one is not written over it.
+
+    Args:
+        argument: What the user calls the file, for the message.
+        out: The file to write.
+        name: The other config, as in :func:`.names.config_path`.
+
+    Raises:
+        InputError: They are the same file.
+    """
+    if out.resolve() == Path(config_path(name)).resolve():
+        raise InputError(f'{argument}: {out} is the config to start from, which the new one needs; give another name')
 
 
 def add_import(cfg: Config) -> None:

@@ -14,6 +14,33 @@ TASKS = {'det': 'detection', 'seg': 'segmentation', 'cls': 'classification'}
 
 
 @dataclass(frozen=True)
+class Result:
+    """What runs of a config reached, as ``cvt-backbone report`` wrote it.
+
+    Attributes:
+        metrics: Name -> value in percent; the mean, if there are several seeds.
+        origin: One of :data:`.results.ORIGINS`.
+        by: Who ran it.
+        hardware: On what.
+    """
+
+    metrics: dict[str, float]
+    origin: str
+    by: str
+    hardware: str
+
+    @property
+    def source(self) -> str:
+        """By whom it was run and where: ``contributed: A. Doe, 8 x NVIDIA A100``."""
+        return f'{self.origin}: {self.by}, {self.hardware}'
+
+    def __str__(self) -> str:
+        """For a cell of a table: ``box AP 42.1, mask AP 39.0 (contributed: A. Doe, 8 x NVIDIA A100)``."""
+        figures = ', '.join(f'{name} {value:.1f}' for name, value in self.metrics.items())
+        return f'{figures} ({self.source})'
+
+
+@dataclass(frozen=True)
 class Entry:
     """What a metafile says about one config.
 
@@ -24,6 +51,7 @@ class Entry:
             ``Windows``, ``Training Data``, ``Epochs`` or ``Iterations``, ``Batch Size`` and the like.
         metrics: Reported, not reproduced: name -> value. Empty if there are none.
         weights: Addresses of the published weights: Hugging Face first, then the file they were converted from.
+        results: Of runs of this config, in the order in which they were reported.
     """
 
     name: str
@@ -31,6 +59,7 @@ class Entry:
     metadata: dict[str, Any]
     metrics: dict[str, float]
     weights: tuple[str, ...]
+    results: tuple[Result, ...] = ()
 
     @property
     def task(self) -> str:
@@ -71,16 +100,23 @@ def metafiles() -> list[Path]:
 
 def read_metafile(path: Path) -> list[Entry]:
     """The entries of a metafile, in its order."""
-    return [
-        Entry(
-            name=model['Name'],
-            config=model['Config'],
-            metadata=model['Metadata'],
-            metrics=model['Results'][0]['Metrics'] if 'Results' in model else {},
-            weights=tuple(part['Weights'] for part in (model, model.get('Converted From', {})) if 'Weights' in part),
-        )
-        for model in yaml.safe_load(path.read_text())['Models']
-    ]
+    return [_read_model(model) for model in yaml.safe_load(path.read_text())['Models']]
+
+
+def _read_model(model: dict[str, Any]) -> Entry:
+    results = model.get('Results', [])
+    return Entry(
+        name=model['Name'],
+        config=model['Config'],
+        metadata=model['Metadata'],
+        metrics=next((result['Metrics'] for result in results if 'Run' not in result), {}),
+        weights=tuple(part['Weights'] for part in (model, model.get('Converted From', {})) if 'Weights' in part),
+        results=tuple(
+            Result(result['Metrics'], *(result['Run'][key] for key in ('Origin', 'By', 'Hardware')))
+            for result in results
+            if 'Run' in result
+        ),
+    )
 
 
 def read_metafiles() -> list[Entry]:

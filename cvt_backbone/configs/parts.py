@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import InputError
+from .names import SCOPES
 
 
 def check_dict(name: str, part: Any) -> Mapping:
@@ -90,7 +91,7 @@ def _owners(name: str, part: Any) -> Iterator[tuple[str, dict]]:
 
 
 def scope_of(cfg: Config) -> str:
-    """The toolbox that builds the model: ``default_scope``, or the package of the model's class in a new-style config.
+    """The toolbox that builds the model: ``default_scope``, or that of the model's class or of a class it inherits.
 
     Raises:
         InputError: The config does not name it.
@@ -98,7 +99,8 @@ def scope_of(cfg: Config) -> str:
     scope = cfg.get('default_scope')
     kind = (cfg.get('model') or {}).get('type') if scope is None else None
     if isinstance(kind, type):
-        scope = kind.__module__.partition('.')[0]
+        packages = [base.__module__.partition('.')[0] for base in kind.__mro__]
+        scope = next((name for name in packages if name in SCOPES), packages[0])
     if not isinstance(scope, str) or not scope.isidentifier():
         found = f', got {scope!r}' if scope else ''
         raise InputError(

@@ -40,7 +40,7 @@ def check_source(argument: str, source: Any) -> None:
     allowed = 'a file, a folder, an address or None'
     if source is not None and (not isinstance(source, str) or not source):
         raise InputError(f'{argument}: must be {allowed}, got {source!r}')
-    if source is not None and '://' not in source and not Path(source).exists():
+    if source is not None and '://' not in source and not Path(source).expanduser().exists():
         raise InputError(f'{argument}: {source} does not exist; give {allowed}')
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+from contextlib import redirect_stdout
 from typing import Any
 
 from mmengine.config import Config
@@ -12,7 +14,8 @@ from ..errors import MMCV_TOOLS, InputError
 from .edit import move_data_root
 from .hub import NO_SCOPE
 from .names import SCOPES, config_path
-from .parts import dicts, scope_of
+from .new_style import by_names, is_new_style
+from .parts import dicts
 from .pretrained import set_pretrained
 
 
@@ -23,7 +26,7 @@ def get_config(name: str | os.PathLike) -> Config:
         name: As in :func:`config_path`: a shipped config's stem or path below configs/, a file, or ``TOOLBOX::PATH``.
 
     Returns:
-        The config, with what it inherits.
+        The config, with what it inherits; one of mmengine's new style with names in place of its classes.
 
     Raises:
         InputError: There is no such config, several have this name, or it cannot be read.
@@ -36,6 +39,10 @@ def get_config(name: str | os.PathLike) -> Config:
     path = config_path(name)
     try:
         cfg = Config.fromfile(path)
+        if is_new_style(cfg):
+            cfg = by_names(cfg)
+    except InputError:
+        raise
     except Exception as error:  # a config is Python: whatever it raises
         raise InputError(f'config: {name} cannot be read: {type(error).__name__}: {error}') from error
     if any(part.get('_scope_') == 'cvt_backbone' for part in dicts(cfg._to_lazy_dict())):
@@ -55,21 +62,29 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
         The merged config.
 
     Raises:
-        InputError: The config does not exist or has no model, or the toolbox or its compiled ops are not installed.
+        InputError: The config does not exist or has no model, an option does not fit it, or the toolbox or its compiled
+            ops are not installed.
     """
     cfg = get_config(name)
     options = dict(options or {})
     if 'data_root' in options:
         move_data_root(cfg, str(options.pop('data_root')))
-    cfg.merge_from_dict({key: value for key, value in options.items() if key != 'pretrained'})
+    try:
+        cfg.merge_from_dict({key: value for key, value in options.items() if key != 'pretrained'})
+    except (KeyError, TypeError) as error:  # no such place in a list; a dict for what is none
+        raise InputError(f'--cfg-options: {error.args[0]}') from error
     if 'model' not in cfg:
         raise InputError(f'config: {name} has no model; give a config that can be trained, not a file of _base_')
-    if cfg.get('default_scope') is None and isinstance(cfg.model.get('type'), type):
-        cfg.default_scope = scope_of(cfg)
     if 'pretrained' in options:
         set_pretrained(cfg, options['pretrained'])
     import_toolbox(cfg.get('default_scope'))
     return cfg
+
+
+def import_quietly(module: str) -> None:
+    """Import a module of a toolbox; the maintained line prints that it lacks OneDL, a service, each time it looks."""
+    with redirect_stdout(io.StringIO()):
+        importlib.import_module(module)
 
 
 def import_toolbox(scope: str | None) -> None:
@@ -83,7 +98,8 @@ def import_toolbox(scope: str | None) -> None:
     try:
         if scope == 'mmdet':
             importlib.import_module('mmcv.ops')
-        importlib.import_module(f'{scope}.models')
+        for room in ('models', 'datasets'):
+            import_quietly(f'{scope}.{room}')
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith('mmcv'):
             advice = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _comment(note: str, indent: str) -> list[str]:
 
 def _format(value: Any, prefix: str, indent: str, suffix: str, table_lines: int) -> list[str]:
     """The lines of ``prefix + value + suffix``: one if it fits, else one an item."""
-    flat = None if _has_notes(value) else indent + prefix + _flat(value) + suffix
+    flat = None if _has_notes(value) else indent + prefix + flat_text(value) + suffix
     if flat is not None and (len(flat) <= WIDTH or not isinstance(value, (dict, list, tuple)) or not value):
         return [flat]
     is_dict = isinstance(value, dict)
@@ -116,24 +117,27 @@ def _wrap(values: list | tuple, prefix: str, indent: str, suffix: str) -> list[s
     """Items without dicts, as many on a line as it holds."""
     lines = [f'{indent}{prefix}{"[" if isinstance(values, list) else "("}', indent + INDENT[:-1]]
     for value in values:
-        item = f' {_flat(value)},'
+        item = f' {flat_text(value)},'
         if len(lines[-1]) + len(item) > WIDTH and lines[-1].strip():
             lines.append(indent + INDENT[:-1])
         lines[-1] += item
     return [*lines, f'{indent}{"]" if isinstance(values, list) else ")"}{suffix}']
 
 
-def _flat(value: Any) -> str:
+def flat_text(value: Any) -> str:
+    """A value in one line."""
     if isinstance(value, Code):
         return str(value)
     if isinstance(value, Mapping):
         if _takes_names(value):
-            return f'dict({", ".join(f"{key}={_flat(item)}" for key, item in value.items())})'
-        return f'{{{", ".join(f"{key!r}: {_flat(item)}" for key, item in value.items())}}}'
+            return f'dict({", ".join(f"{key}={flat_text(item)}" for key, item in value.items())})'
+        return f'{{{", ".join(f"{key!r}: {flat_text(item)}" for key, item in value.items())}}}'
     if isinstance(value, list):
-        return f'[{", ".join(map(_flat, value))}]'
+        return f'[{", ".join(map(flat_text, value))}]'
     if isinstance(value, tuple):
-        return f'({", ".join(map(_flat, value))}{"," * (len(value) == 1)})'
+        return f'({", ".join(map(flat_text, value))}{"," * (len(value) == 1)})'
+    if isinstance(value, float) and not isfinite(value):
+        return f"float('{value}')"
     return repr(value)
 
 

@@ -33,8 +33,8 @@ def convert(sources: Iterable[BoxSource]) -> list[dict[str, Any]]:
         import supervision  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError(
-            f'data: Pascal VOC and YOLO labels are converted by supervision, and {error.name} is not installed; install '
-            f'it: pip install "cvt_backbone[data]"'
+            f'data: Pascal VOC and YOLO labels are converted by supervision, and {error.name} is not installed; '
+            f'install it: pip install "cvt_backbone[data]"'
         ) from error
     sources = list(sources)
     files = [_label_files(source) for source in sources]
@@ -141,7 +141,7 @@ def _voc_reader(classes: list[str]) -> Reader:
         annotations = [_box(box, int(i)) for box, i in zip(detections.xyxy, detections.class_id, strict=True)]
         for annotation, element in zip(annotations, root.findall('object'), strict=True):
             annotation['iscrowd'] = int((element.findtext('difficult') or '0').strip() not in ('', '0'))
-        for annotation, mask in zip(annotations, detections.mask if detections.mask is not None else ()):
+        for annotation, mask in () if detections.mask is None else zip(annotations, detections.mask, strict=True):
             if mask.any():
                 code = mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))
                 annotation['segmentation'] = {'size': list(code['size']), 'counts': code['counts'].decode()}

@@ -202,11 +202,18 @@ def _labels_of(images: Path) -> Path:
 
 def _names_file(folder: Path) -> Path | None:
     """The file that names YOLO's classes: data.yaml, the only other .yaml, or classes.txt."""
-    files = sorted(path for path in folder.glob('*.y*ml') if 'names' in (read_yaml(path) or {}))
+    files = sorted(path for path in folder.glob('*.y*ml') if _has_names(path))
     files = [path for path in files if path.stem == 'data'] or files
     if files:
         return files[0]
     return folder / 'classes.txt' if (folder / 'classes.txt').is_file() else None
+
+
+def _has_names(path: Path) -> bool:
+    try:
+        return 'names' in read_yaml(path)
+    except InputError:
+        return path.stem == 'data'  # its reader says what is wrong; others are no files of YOLO's
 
 
 def read_yaml(path: Path) -> dict:

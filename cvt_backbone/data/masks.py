@@ -106,7 +106,8 @@ def _the_ending(stems: Sequence[str], found: Iterable[str], masks: Path) -> str:
     (ending, most), *others = endings.most_common()
     if others and others[0][1] == most:
         raise InputError(
-            f'masks: {masks} has several masks for an image, which end in {ending} and {others[0][0]}; leave one kind there'
+            f'masks: {masks} has several masks for an image, which end in {ending} and {others[0][0]}; leave one kind '
+            f'there'
         )
     return ending
 
@@ -156,7 +157,8 @@ def _read_pair(pair: tuple[str, str]) -> tuple[np.ndarray, tuple[int, int], list
     if size != labels.shape[::-1]:
         width, height = labels.shape[::-1]
         raise InputError(
-            f'masks: {path} is {width}x{height} pixels, but its image {image} is {size[0]}x{size[1]}; they must be equal'
+            f'masks: {path} is {width}x{height} pixels, but its image {image} is {size[0]}x{size[1]}; they must be '
+            f'equal'
         )
     return np.bincount(labels.ravel(), minlength=256), size, palette
 
@@ -179,8 +181,8 @@ def read_mask(path: str | Path) -> tuple[np.ndarray, list[list[int]] | None]:
         raise InputError(f'masks: {path} is not a readable mask ({error})') from error
     if labels.ndim > 2:
         raise InputError(
-            f'masks: {path} has colours (mode {mode}); mmseg reads one channel of label ids 0, 1, 2, ..., {IGNORED} for '
-            f'none: an 8-bit grey or palette PNG'
+            f'masks: {path} has colours (mode {mode}); mmseg reads one channel of label ids 0, 1, 2, ..., {IGNORED} '
+            f'for none: an 8-bit grey or palette PNG'
         )
     if labels.size and not 0 <= labels.min() <= labels.max() <= 255:
         raise InputError(f'masks: {path} has the label id {labels.max()}; mmseg reads ids from 0 to 255')

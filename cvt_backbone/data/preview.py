@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,12 @@ def check_preview(out: Path) -> None:
         InputError: It is a file, or a folder with anything but pictures of an earlier preview.
     """
     if out.is_dir():
-        strange = [path.name for path in out.iterdir() if not (path.suffix == '.png' and path.name[:2].isdecimal())]
-        if strange:
+        names = sorted(path.name for path in out.iterdir())
+        # No more than what save_pictures writes: the folder is replaced, and label maps may be numbered, too.
+        strange = [name for i, name in enumerate(names, start=1) if not re.fullmatch(rf'{i:02d}_.*\.png', name)]
+        if strange or len(names) > PICTURES:
             raise InputError(
-                f'--preview: {out} has other files than a preview, such as {min(strange)}; give another folder'
+                f'--preview: {out} has other files than a preview, such as {min(strange or names)}; give another folder'
             )
     elif out.exists():
         raise InputError(f'--preview: {out} is a file; give a folder')

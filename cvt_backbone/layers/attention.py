@@ -84,6 +84,7 @@ class ConvAttention(nn.Module):
             The map (B, H', W', C), smaller than the input only for a strided query, and the cls token (B, 1, C) or
             None.
         """
+        x, cls_token = _autocast(x), None if cls_token is None else _autocast(cls_token)
         q = self.proj_q(self.conv_proj_q(x))  # (B, H', W', C)
         k = self.proj_k(self.conv_proj_k(x))  # (B, Hk, Wk, C)
         v = self.proj_v(self.conv_proj_v(x))
@@ -145,6 +146,21 @@ class ConvAttention(nn.Module):
         mask = key_mask(rows, cols, cls_k is not None)
         out = masked_attention(queries, keys, values, mask, self.num_heads, self.scale)
         return scatter_windows(out, q.shape[1:3], self.window_size)
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """The half-precision copy that autocast would make, and keep for the backward pass, for each projection anew."""
+    device = x.device.type
+    # PyTorch before 2.4 asks for each kind of device by another name; there autocast goes on making its copies.
+    # On the meta device, where MACs are counted, there is no autocast.
+    if (
+        x.is_meta
+        or x.dtype != torch.float32
+        or not hasattr(torch, 'get_autocast_dtype')
+        or not torch.is_autocast_enabled(device)
+    ):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
 
 
 def _prepend(cls: Tensor | None, tokens: Tensor) -> Tensor:

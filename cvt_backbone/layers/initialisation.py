@@ -20,8 +20,7 @@ def init_module(module: nn.Module) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, (nn.LayerNorm, _BatchNorm)):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)
+        module.reset_parameters()
     elif isinstance(module, CvTStage):
         for tokens in (module.cls_token, module.pos_embed):
             if tokens is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
 
 from ..configs import kind_of
-from ..configs.text import Noted
+from ..configs.text import Code, Noted, flat_text
 
 # Removed settings that may as well be None; any other removal replaces the dict that held it.
 NONE_IS_ABSENT = ('pretrained', 'init_cfg', 'load_from')
@@ -34,10 +34,11 @@ def list_changes(old: Config, new: Config) -> dict[str, Any]:
         new: What :func:`swap_backbone` made of it.
 
     Returns:
-        Nested dicts of what differs, with ``_delete_`` if a dict takes the place of another, and a comment
-        (:class:`~cvt_backbone.configs.text.Noted`) for each change.
+        Nested dicts of what differs, with ``_delete_`` if a dict takes the place of another, ``_base_.LIST[i]`` for
+        what stays of a list, and a comment (:class:`~cvt_backbone.configs.text.Noted`) for each change.
     """
-    return {key: _noted((key,), value, old) for key, value in _difference(old.to_dict(), new.to_dict()).items()}
+    changes = _difference((), old.to_dict(), new.to_dict())
+    return {key: _noted((key,), value, old) for key, value in changes.items()}
 
 
 def is_same(first: Config, second: Config) -> bool:
@@ -45,25 +46,44 @@ def is_same(first: Config, second: Config) -> bool:
     return _plain(first.to_dict()) == _plain(second.to_dict())
 
 
-def _difference(old: Mapping, new: Mapping) -> dict[str, Any]:
+def _difference(path: tuple[str, ...], old: Mapping, new: Mapping) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for key, value in new.items():
         before = old.get(key)
         if key in old and before == value and type(before) is type(value):
             continue
         if isinstance(value, dict) and isinstance(before, dict):
-            changes[key] = _replacement(before, value)
+            changes[key] = _replacement((*path, key), before, value)
+        elif isinstance(value, (list, tuple)) and isinstance(before, (list, tuple)):
+            changes[key] = _items((*path, key), before, value)
         else:
             changes[key] = value
     return changes | {key: None for key in old if key not in new}
 
 
-def _replacement(old: Mapping, new: Mapping) -> dict[str, Any]:
+def _replacement(path: tuple[str, ...], old: Mapping, new: Mapping) -> dict[str, Any]:
     """Changes inside a dict, or all of the new one if keys went that must not be None."""
     gone = [key for key in old if key not in new and key not in NONE_IS_ABSENT]
     if gone:
         return {'_delete_': True, **new}
-    return _difference(old, new)
+    return _difference(path, old, new)
+
+
+def _items(path: tuple[str, ...], old: Sequence, new: Sequence) -> Sequence:
+    """A list that takes from the old one what stays of its dicts."""
+    if not any(isinstance(item, dict) for item in old) or not all(map(str.isidentifier, path)):
+        return new
+    base = '.'.join(('_base_', *path))
+    if list(new[: len(old)]) == list(old):
+        return [Code(f'*{base}'), *new[len(old) :]]
+    return [_item(f'{base}[{i}]', *pair) for i, pair in enumerate(zip(old, new, strict=False))] + list(new[len(old) :])
+
+
+def _item(base: str, old: Any, new: Any) -> Any:
+    if not isinstance(old, dict) or not isinstance(new, dict) or old.keys() - new.keys():
+        return new
+    changed = {key: value for key, value in new.items() if key not in old or old[key] != value}
+    return Code(f'dict({base}, {flat_text(changed)[5:]}' if changed else base)
 
 
 def _noted(path: tuple[str, ...], value: Any, old: Config) -> Any:

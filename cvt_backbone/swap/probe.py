@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from ..configs import drop_pretrained, kind_of
+from ..configs import drop_pretrained, import_quietly, kind_of
 from ..errors import SwapError
 
 IMAGE_SIZES = (128, 256, 512)  # pixels; coarse pyramids shrink the smaller ones to nothing
@@ -66,7 +65,7 @@ def quiet_scope(scope: str) -> Iterator[None]:
         SwapError: The toolbox is not installed.
     """
     try:
-        importlib.import_module(f'{scope}.models')
+        import_quietly(f'{scope}.models')
     except ModuleNotFoundError as error:
         raise SwapError(f'default_scope: {scope!r} cannot be imported ({error}); install it first') from error
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]), warnings.catch_warnings():

@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from ..archs import get_arch
 from ..backbone import CvT
-from ..configs import add_import, as_list, drop_weights, find_owner, scope_of
+from ..configs import add_import, as_list, by_names, drop_weights, find_owner, is_new_style, scope_of
 from ..errors import SwapError
 from .classifiers import is_classifier, swap_classifier
 from .heads import consumers, fit_heads, is_segmentor
@@ -65,8 +65,7 @@ def swap_backbone(
         raise ValueError(f"optim must be None or 'adamw', got {optim!r}")
     if 'init_cfg' in options and isinstance(pretrained, str):
         raise ValueError('pretrained and init_cfg both say what CvT starts from; give one of them')
-    # A new-style config holds classes; its dict names them.
-    cfg = Config(copy.deepcopy(cfg.to_dict()), filename=cfg.filename)
+    cfg = copy.deepcopy(by_names(cfg) if is_new_style(cfg) else cfg)
     owner = find_owner(cfg)
     with quiet_scope(scope_of(cfg)):
         with torch.device('meta'):

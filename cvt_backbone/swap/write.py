@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..configs import is_new_style
 from ..configs.text import base_expression, config_text
 from ..files import writing
 from .changes import is_same, list_changes
@@ -32,14 +33,10 @@ def write_swapped(old: Config, new: Config, name: str, out: Path, head: str, fla
         InputError: It cannot be written.
     """
     with writing('--out', out, suffix='.py') as part:
-        if not flat and not _is_new_style(old):
+        if not flat and not is_new_style(old):
             settings = [('_base_', base_expression(name)), ('', None), *list_changes(old, new).items()]
             part.write_text(config_text(head, settings))
             if is_same(Config.fromfile(part), new):
                 return True
         part.write_text(''.join(f'# {line}\n' for line in head.splitlines()) + new.pretty_text)
         return False
-
-
-def _is_new_style(cfg: Config) -> bool:
-    return cfg.filename is not None and Config._is_lazy_import(cfg.filename)

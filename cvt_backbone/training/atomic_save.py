@@ -11,12 +11,14 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
+import torch.distributed as torch_dist
+from mmengine.dist import barrier, get_comm_device, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import Tensor
 
 from ..errors import TrainingStopped
 from ..files import remove, replacing, settle
@@ -46,6 +48,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     _asked_to_stop = False
     _saved_iter = -1
+    _reduction: tuple[Tensor, torch_dist.Work] | None = None  # under way since the last iteration
     _meta: Mapping[str, int] = MappingProxyType({})  # what a checkpoint from within an epoch adds
 
     def before_train(self, runner: Runner) -> None:
@@ -72,7 +75,7 @@ class AtomicCheckpointHook(CheckpointHook):
     ) -> None:
         """Save if it is time, and stop if SIGTERM has come."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if self._must_stop():
+        if self._must_stop(wait=False):
             batches = {'batches_done': batch_idx + 1, 'batches': len(runner.train_dataloader)}
             self._stop(runner, {'epoch': runner.epoch, 'iter': runner.iter + 1, **batches})
 
@@ -87,13 +90,22 @@ class AtomicCheckpointHook(CheckpointHook):
         if self._must_stop():
             self._stop(runner, {'epoch': runner.epoch, 'iter': runner.iter})
 
-    def _must_stop(self) -> bool:
-        """Whether any process got SIGTERM: all have to save at the same iteration."""
+    def _must_stop(self, wait: bool = True) -> bool:
+        """Whether any process got SIGTERM: all have to save at the same iteration.
+
+        Without ``wait`` the answer is that of the iteration before, which has had a whole step to arrive: a step waits
+        for no further reduction.
+        """
         if get_world_size() == 1:
             return self._asked_to_stop
-        asked = torch.tensor(int(self._asked_to_stop))
-        all_reduce(asked, 'max')
-        return bool(asked)
+        before, self._reduction = self._reduction, _start_reduction(self._asked_to_stop)
+        if wait:
+            before, self._reduction = self._reduction, None
+        if before is None:
+            return False
+        flag, work = before
+        work.wait()
+        return bool(flag)
 
     def _stop(self, runner: Runner, meta: dict[str, int] | None = None) -> None:
         """Write ``preempted.pth``, unless there is nothing new, and end the run."""
@@ -185,6 +197,12 @@ class AtomicCheckpointHook(CheckpointHook):
                     part.write_text(self.last_ckpt)
             except OSError as error:
                 raise _not_written(error, runner) from error
+
+
+def _start_reduction(asked: bool) -> tuple[Tensor, torch_dist.Work]:
+    """A flag that will be set in all processes if it is set in one, and what to wait for."""
+    flag = torch.tensor(int(asked), device=get_comm_device())
+    return flag, torch_dist.all_reduce(flag, torch_dist.ReduceOp.MAX, async_op=True)
 
 
 class _LateRemoval(LocalBackend):

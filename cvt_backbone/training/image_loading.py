@@ -31,7 +31,7 @@ class LoadImageOrName(LoadImageFromFile):
         try:
             return super().transform(results)
         except Exception as error:  # each decoder raises its own
-            message = f'cannot read the image {results["img_path"]} ({error or type(error).__name__})'
+            message = f'cannot read the image {results["img_path"]} ({str(error) or type(error).__name__})'
             if not ignore:
                 raise OSError(
                     f'{message}; repair or remove it, or set ignore_empty=True in LoadImageOrName to go on without it'

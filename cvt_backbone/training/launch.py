@@ -14,6 +14,9 @@ from torch import distributed
 from ..configs import kind_of
 from ..errors import InputError
 
+# What tells which process of a launcher this is.
+RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
 
 def set_launcher(cfg: Config, launcher: str) -> None:
     """Tell the runner who started the processes; without a GPU, do what mmengine then cannot.
@@ -23,9 +26,16 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Raises:
-        InputError: There is no GPU, and the launcher, the config's backend or this PyTorch needs one.
+        InputError: The launcher started no process; or there is no GPU, and the launcher, the config's backend or this
+            PyTorch needs one.
     """
     cfg.launcher = launcher
+    rank = RANKS.get(launcher)
+    if rank and rank not in os.environ:
+        raise InputError(
+            f'--launcher: {launcher} did not start this process, for {rank} is not set; use tools/dist_train.sh, '
+            f'tools/slurm_train.sh or the like, or leave --launcher out'
+        )
     if launcher == 'none' or torch.cuda.is_available():
         return
     backend = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend', 'nccl')

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..checkpoints import check_checkpoint
 from ..configs import dicts, drop_pretrained, is_pretrained, without_pretrained
+from ..errors import InputError
 
 
 def settle_start(cfg: Config, resume: str | None = None) -> None:
@@ -47,7 +48,12 @@ def check_last(cfg: Config) -> None:
     if not cfg.get('resume') or cfg.get('load_from') or not Path(cfg.work_dir, 'last_checkpoint').is_file():
         return
     last = find_latest_checkpoint(cfg.work_dir)
-    if last and not _is_of_deepspeed(cfg, last):
+    if not last:
+        raise InputError(
+            f'--resume: {cfg.work_dir}/last_checkpoint is empty, as a run leaves it that was killed; give the name: '
+            f'--resume CHECKPOINT'
+        )
+    if not _is_of_deepspeed(cfg, last):
         check_checkpoint('--resume', last)
 
 

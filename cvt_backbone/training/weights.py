@@ -59,14 +59,14 @@ class TranslatedWeights(Hook):
         Raises:
             InputError: The file is neither a toolbox's nor the whole CvT of this config.
         """
-        backbone, state = runner.cfg.model.get('backbone'), state_of(checkpoint)
-        own = {name for name, _ in _unwrap(runner.model).named_parameters()}
+        model, state = _unwrap(runner.model), state_of(checkpoint)
+        own = {name for name, _ in model.named_parameters()}
         is_own = Path(self.path).is_file() and container_of(Path(self.path)) != 'paddle'
         is_own = is_own and (is_whole_model(state) or own & state.keys())
-        if kind_of(backbone) != 'CvT' or is_own:
+        if kind_of(runner.cfg.model.get('backbone')) != 'CvT' or is_own:
             return
         try:
-            found = read(self.path, backbone.get('arch'))
+            found = read(self.path, model.backbone.arch)  # the config may leave it to CvT's default
         except CheckpointError as error:
             raise InputError(f'load_from: {error}') from error
         checkpoint['state_dict'] = name_for_model(found)

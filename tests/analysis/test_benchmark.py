@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cvt_backbone.analysis.benchmark import measure as benchmark_measure
 from cvt_backbone.analysis.benchmark import peers as benchmark_peers
 from cvt_backbone.analysis.benchmark import report as benchmark_report
 from cvt_backbone.analysis.benchmark import run as planned
+from cvt_backbone.analysis.benchmark.engine_files import write_file
 from cvt_backbone.analysis.benchmark.measure import Job, attempt, measure, read_answer
 from cvt_backbone.analysis.benchmark.peers import ENGINES, FILE_ENGINES
 from cvt_backbone.analysis.benchmark.report import Header, Result
@@ -136,7 +137,7 @@ def test_plan_leaves_out_what_does_not_apply() -> None:
 
 def test_engines_do_what_they_can() -> None:
     """A file is of a backbone that infers, and ONNX Runtime has no bf16 on a CPU."""
-    arguments = ['--peers', 'swin-t', 'cvt-13-w56-28-14-4g-deployed', '--sizes', '64x64', '--engine', *ENGINES]
+    arguments = ['--peers', 'swin-t', 'cvt-13-w56-28-14-4-global-deployed', '--sizes', '64x64', '--engines', *ENGINES]
     jobs = planned.plan(benchmark.parse_args(arguments))
     done = {(job.engine, job.dtype, job.model, job.work) for job in jobs if job.engine in FILE_ENGINES}
     assert done == {
@@ -145,13 +146,13 @@ def test_engines_do_what_they_can() -> None:
     }
     assert {job.engine for job in jobs if job.work == 'train'} == {'eager', 'compile'}
     with pytest.raises(InputError, match=r'nothing is left .* onnxruntime has no bf16'):
-        planned.plan(benchmark.parse_args(['--engine', 'onnxruntime', '--dtypes', 'bf16']))
+        planned.plan(benchmark.parse_args(['--engines', 'onnxruntime', '--dtypes', 'bf16']))
 
 
 def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planned, 'find_spec', lambda name: None)
     with pytest.raises(InputError, match='--engines: openvino is not installed: pip install'):
-        planned.plan(benchmark.parse_args(['--engine', 'openvino']))
+        planned.plan(benchmark.parse_args(['--engines', 'openvino']))
 
 
 def test_files_are_written_once_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +165,7 @@ def test_files_are_written_once_and_used_again(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(planned, 'child', child)
     jobs = [
-        replace(make_job(peer, size), engine='onnxruntime')
+        make_job(peer, size, engine='onnxruntime')
         for peer in ('cvt-13-global', 'swin-t')
         for size in ((64, 64), (64, 96))
     ]
@@ -181,10 +182,9 @@ def test_files_are_written_once_and_used_again(tmp_path: Path, monkeypatch: pyte
 def test_a_file_is_measured(engine: str, tmp_path: Path) -> None:
     pytest.importorskip(engine)
     pytest.importorskip('onnxscript')
-    file = tmp_path / f'x{FILE_ENGINES[engine]}'
-    job = asdict(replace(make_job('resnet-50', (64, 64)), engine=engine, file=str(file)))
-    assert attempt(benchmark_measure.write_file, job) == {}
-    answer = attempt(measure, job)
+    job = make_job('resnet-50', engine=engine, file=str(tmp_path / f'x{FILE_ENGINES[engine]}'))
+    write_file(job.peer, job.engine, job.batch, job.size, job.file)
+    answer = attempt(measure, asdict(job))
     assert len(answer['seconds']) == 2
     assert 0 < answer['peak_bytes'] < 1e9
 

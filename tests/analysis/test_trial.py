@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -51,6 +52,13 @@ def classifier() -> Config:
         'head': {'type': 'LinearClsHead', 'num_classes': 3, 'in_channels': 32},
     }
     return Config({'default_scope': 'mmpretrain', 'model': model})
+
+
+def test_initialising_leaves_the_level_of_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('mmpretrain')
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.WARNING)
+    build_random(classifier())
+    assert logging.root.manager.disable == logging.WARNING
 
 
 def test_segmentor() -> None:

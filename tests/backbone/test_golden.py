@@ -15,7 +15,8 @@ from helpers.golden import CASES, Case, fill, load_case
 ATOL = 1e-4  # of values of order 1
 GRAD_RTOL = 1e-3
 ZERO_GRAD = 1e-5  # biases before a softmax or a BatchNorm have a gradient of 0: what is stored is rounding noise
-SLOW = ('cvt21_224', 'cvtw24_96')
+ONCE = 'cvtw24_96'  # 277 M parameters, built once in the whole suite: two of its maps stand beside its logits
+SLOW = ('cvt21_224', ONCE)
 
 
 def mark(names: list[str]) -> list:
@@ -37,7 +38,7 @@ def test_all_cases_are_there() -> None:
     assert sum(load_case(name).train for name in CASES) == 2
 
 
-@pytest.mark.parametrize('name', mark(CASES))
+@pytest.mark.parametrize('name', mark([name for name in CASES if name != ONCE]))
 def test_maps(name: str) -> None:
     case = load_case(name)
     with torch.no_grad():
@@ -65,6 +66,7 @@ def test_logits(name: str) -> None:
         outputs = build(case, case.out_type)(case.image())
         logits = case.head()(outputs[-1])
     np.testing.assert_allclose(logits.numpy(), case.data['logits'], rtol=0, atol=ATOL)
+    assert len(outputs) == 3
     assert worst_map(case, outputs[:-1]) < ATOL
 
 

@@ -160,6 +160,12 @@ def test_other_activation(build: Callable[..., CvT]) -> None:
     assert {type(block.mlp.act) for stage in model.stages for block in stage.blocks} == {nn.GELU}
 
 
+def test_init_weights_of_norms_without_parameters(build: Callable[..., CvT]) -> None:
+    model = build(norm_cfg=dict(type='BN', affine=False))
+    model.init_weights()
+    assert model.stage0.blocks[0].attn.conv_proj_q.bn.weight is None
+
+
 def test_init_weights() -> None:
     model = CvT('cvt-nano', out_type='cls_token')
     convolutions = {n: m.weight.clone() for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}

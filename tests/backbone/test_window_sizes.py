@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -100,8 +99,6 @@ def test_each_window_fits_the_stride_of_its_block() -> None:
     arch = {**TINY, 'stride_kv': (2, 2, (1, 3))}
     CvT(arch, window_sizes=(2, 2, (2, 3)))
     CvT(arch, window_sizes=(2, 2, (5, None)))
-    with pytest.raises(ValueError, match=r'window_sizes\[2\]\[1\] .* stride_kv=3, that of block 1, got 2'):
-        CvT(arch, window_sizes=(2, 2, (2, 2)))
 
 
 def test_spread_global() -> None:
@@ -118,23 +115,6 @@ def test_spread_global() -> None:
             assert all(abs(gap - depth / n) <= 1 for gap in gaps)
     assert [i for i, w in enumerate(spread_global(10, 14, 4)) if w is None] == [1, 4, 7, 9]
     assert [i for i, w in enumerate(spread_global(20, 24, 4)) if w is None] == [4, 9, 14, 19]
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'kind', 'message'),
-    [
-        ((0, 14, 0), ValueError, 'depth must be at least 1, got 0'),
-        ((10, 0, 4), ValueError, 'window must be at least 1, got 0'),
-        ((10, None, 4), TypeError, 'window must be an int, got None'),
-        ((10, 14, 11), ValueError, 'n must be from 0 to 10, got 11'),
-        ((10, 14, -1), ValueError, 'n must be from 0 to 10, got -1'),
-        ((10, 14, 2.0), TypeError, 'n must be an int, got 2.0'),
-        ((10.0, 14, 2), TypeError, 'depth must be an int, got 10.0'),
-    ],
-)
-def test_spread_global_refuses(arguments: tuple[Any, ...], kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind, match=message):
-        spread_global(*arguments)
 
 
 def test_the_size_of_every_published_file_is_known() -> None:

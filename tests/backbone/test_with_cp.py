@@ -52,24 +52,3 @@ def test_exact(build: Callable[..., CvT], image: Tensor, with_cp: tuple[int, ...
     assert plain.keys() == checkpointed.keys()
     assert not [name for name in plain if not torch.equal(plain[name], checkpointed[name])]
     assert stored[1] < stored[0]
-
-
-@pytest.mark.parametrize(
-    ('with_cp', 'kind', 'message'),
-    [
-        (1, TypeError, 'with_cp must be True, False or a sequence of stage indices, got 1'),
-        ('01', TypeError, "sequence of stage indices, got '01'"),
-        ((3,), ValueError, 'each stage of with_cp must be from 0 to 2, got 3'),
-        ((-1,), ValueError, 'from 0 to 2, got -1'),
-        ((True,), TypeError, 'each stage of with_cp must be an int, got True'),
-        ((1, 1), ValueError, r'names a stage more than once: \(1, 1\)'),
-    ],
-)
-def test_errors(build: Callable[..., CvT], with_cp: Any, kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind, match=message):
-        build(with_cp=with_cp)
-
-
-def test_stage_that_is_not_built(build: Callable[..., CvT]) -> None:
-    with pytest.raises(ValueError, match='from 0 to 1, got 2'):
-        build(with_cp=(2,), out_indices=(0, 1))

@@ -81,35 +81,46 @@ def reader() -> Iterator[Reader]:
     reader.close()
 
 
+Damage = tuple[str, list[tuple[float, int]], bytes]  # kind; places as fractions of the file, each with a bit; bytes
+
+
 @st.composite
-def damage(draw: st.DrawFn, data: bytes) -> tuple[bytes, int]:
-    """Damaged bytes, and how many of them are not what they were (the whole file where bytes moved)."""
-    near = st.sampled_from([0, 64, 512, 4096]).flatmap(lambda n: st.integers(0, min(n, len(data) - 1)))
-    position = st.one_of(st.integers(0, len(data) - 1), near, near.map(lambda n: len(data) - 1 - n))
-    changed = bytearray(data)
+def damages(draw: st.DrawFn) -> Damage:
+    """What happens to a file of any length; near its ends a little more often."""
+    near = st.sampled_from([64, 512, 4096]).flatmap(lambda n: st.integers(-n, n))  # bytes from an end
+    place = st.one_of(st.floats(0, 1, exclude_max=True), near, st.sampled_from([0, -1]))
     kind = draw(st.sampled_from(['bits'] * 6 + ['run', 'truncated', 'cut out', 'put in', 'swapped', 'longer']))
-    start, length = draw(position), draw(st.integers(1, 64))
+    places = draw(st.lists(st.tuples(place, st.integers(0, 7)), min_size=2 if kind == 'swapped' else 1, max_size=5))
+    return kind, places, draw(st.binary(min_size=1, max_size=64))
+
+
+def damaged(data: bytes, damage: Damage) -> tuple[bytes, int]:
+    """Damaged bytes, and how many of them are not what they were (the whole file where bytes moved)."""
+    kind, places, more = damage
+    changed, length = bytearray(data), len(more)
+    starts = [int(at * len(data)) if isinstance(at, float) else at % len(data) for at, _ in places]
+    start = starts[0]
     if kind == 'bits':
-        for place in [start, *draw(st.lists(position, max_size=4))]:
-            changed[place] ^= 1 << draw(st.integers(0, 7))
+        for at, (_, bit) in zip(starts, places, strict=True):
+            changed[at] ^= 1 << bit
     elif kind == 'run':
-        changed[start : start + length] = draw(st.binary(min_size=length, max_size=length))
+        changed[start : start + length] = more
         del changed[len(data) :]
     elif kind == 'truncated':
         del changed[start:]
     elif kind == 'cut out':
         del changed[start : start + length]
     elif kind == 'put in':
-        changed[start:start] = draw(st.binary(min_size=length, max_size=length))
+        changed[start:start] = more
     elif kind == 'swapped':
-        other = draw(position)
+        other = starts[1]
         length = min(length, len(data) - max(start, other), abs(start - other))
         changed[start : start + length], changed[other : other + length] = (
             changed[other : other + length],
             changed[start : start + length],
         )
     else:
-        changed += draw(st.binary(min_size=length, max_size=length))
+        changed += more
     event(kind)
     differing = sum(a != b for a, b in zip(data, changed, strict=False))
     return bytes(changed), differing if len(changed) == len(data) else len(data)
@@ -147,56 +158,75 @@ def test_whole_files(files: dict[str, bytes]) -> None:
         assert check_damaged(attempt, form, data, 0) == 'as written'
 
 
-@fuzz(40)
-@given(st.data(), st.sampled_from([form for form, (_, guard) in FORMATS.items() if guard == 'checksum']))
-def test_a_few_damaged_files(files: dict[str, bytes], data: st.DataObject, form: str) -> None:
-    event(check_damaged(attempt, form, *data.draw(damage(files[form]))))
+@fuzz(300)
+@given(damage=damages(), form=st.sampled_from([form for form, (_, guard) in FORMATS.items() if guard == 'checksum']))
+def test_a_few_damaged_files(files: dict[str, bytes], damage: Damage, form: str) -> None:
+    event(check_damaged(attempt, form, *damaged(files[form], damage)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('form', FORMATS)
 @fuzz(300)
-@given(data=st.data())
-def test_many_damaged_files(files: dict[str, bytes], reader: Reader, form: str, data: st.DataObject) -> None:
-    event(check_damaged(reader, form, *data.draw(damage(files[form]))))
+@given(damage=damages())
+def test_many_damaged_files(files: dict[str, bytes], reader: Reader, form: str, damage: Damage) -> None:
+    event(check_damaged(reader, form, *damaged(files[form], damage)))
 
 
-def change_tensor(data: st.DataObject, tensor: torch.Tensor) -> tuple[torch.Tensor, bool]:
+Edit = tuple[str, int, str, int, int]  # kind, the tensor's place, a name of that kind, two numbers
+
+
+@st.composite
+def edits_of(draw: st.DrawFn) -> list[Edit]:
+    """What happens to the tensors of a state dict, one after the other."""
+    names = {
+        'renamed': ['', '.', '0', '1', 'x', 'é', '.weight'],
+        'gone': [''],
+        'more': ['x', '', 'stage9.cls_token', 'norm.', '{}.', 'head.0.weight'],
+        'type': [str(dtype).removeprefix('torch.') for dtype in (*FLOATS, *INTS, *OTHERS)],
+        'shape': [''],
+        'other': ['meta', 'sparse', 'strided', 'parameter'],
+    }
+    edits = []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from([*names, 'type', 'shape', 'other']))
+        number, place = draw(st.integers(0, 99)), draw(st.integers(0, len(STATE) - 1))
+        edits.append((kind, place, draw(st.sampled_from(names[kind])), number, draw(st.integers(0, 2))))
+    return edits
+
+
+def change_tensor(tensor: torch.Tensor, kind: str, name: str, number: int) -> tuple[torch.Tensor, bool]:
     """A tensor that is not what it was, and whether its type and memory are those of a weight all the same."""
-    kind = data.draw(st.sampled_from(['type', 'type', 'shape', 'shape', 'meta', 'sparse', 'strided', 'parameter']))
     if kind == 'type':
-        dtype = data.draw(st.sampled_from([*FLOATS, *INTS, *OTHERS]))
+        dtype = getattr(torch, name)
         return tensor.to(dtype), dtype in (FLOATS if tensor.is_floating_point() else INTS)
-    if kind == 'meta':
+    if kind == 'shape':
+        shapes = [(), (1,), (0,), tensor.shape[1:], (tensor.numel(),), (1, *tensor.shape), tensor.shape[::-1]]
+        return torch.zeros(shapes[number % len(shapes)], dtype=tensor.dtype), True
+    if name == 'meta':
         return tensor.to('meta'), False
-    if kind == 'sparse':
+    if name == 'sparse':
         return tensor.to_sparse(), False
-    if kind == 'strided':  # every second value of a larger storage
+    if name == 'strided':  # every second value of a larger storage
         return torch.stack([tensor, tensor], dim=-1)[..., 0], True
-    if kind == 'parameter':
-        return torch.nn.Parameter(tensor, requires_grad=False), True
-    shapes = [(), (1,), (0,), tensor.shape[1:], (tensor.numel(),), (1, *tensor.shape), tensor.shape[::-1]]
-    return torch.zeros(data.draw(st.sampled_from(shapes)), dtype=tensor.dtype), True
+    return torch.nn.Parameter(tensor, requires_grad=False), True
 
 
-def draw_state(data: st.DataObject) -> tuple[dict[str, torch.Tensor], bool]:
+def edited(edits: list[Edit]) -> tuple[dict[str, torch.Tensor], bool]:
     """A state dict with other names or tensors, and whether it is one of this CvT all the same."""
     state, right = dict(STATE), True
-    for _ in range(data.draw(st.integers(1, 3))):
-        name = data.draw(st.sampled_from([key for key in state if state[key] is STATE.get(key)]))
-        kind = data.draw(st.sampled_from(['renamed', 'gone', 'more', 'other', 'other', 'other']))
+    for kind, place, text, number, count in edits:
+        untouched = [key for key in state if state[key] is STATE.get(key)]
+        name = untouched[place % len(untouched)]
         if kind == 'renamed':
-            place = data.draw(st.integers(0, len(name)))
-            text = data.draw(st.sampled_from(['', '.', '0', '1', 'x', 'é', '.weight']))
-            new = name[:place] + text + name[place + data.draw(st.integers(0, 2)) :]
+            at = number % (len(name) + 1)
+            new = name[:at] + text + name[at + count :]
             state[new] = state.pop(name)
         elif kind == 'gone':
             del state[name]
         elif kind == 'more':
-            more = data.draw(st.sampled_from(['x', '', 'stage9.cls_token', 'norm.', f'{name}.', 'head.0.weight']))
-            state[more] = state[name]
+            state[text.format(name)] = state[name]
         else:
-            state[name], usual = change_tensor(data, STATE[name])
+            state[name], usual = change_tensor(STATE[name], kind, text, number)
             right &= usual
     lost = {key for key in STATE if key not in state} - COUNTERS
     for pair in ({'norm.weight', 'norm.bias'}, {'head.weight', 'head.bias'}):  # a backbone may come without
@@ -205,7 +235,8 @@ def draw_state(data: st.DataObject) -> tuple[dict[str, torch.Tensor], bool]:
     return state, right and not lost and same_shapes and set(state) <= set(STATE)
 
 
-def check_state(state: dict[str, torch.Tensor], right: bool) -> None:
+def check_state(edits: list[Edit]) -> None:
+    state, right = edited(edits)
     with tempfile.TemporaryDirectory() as folder:
         path = write_torch(Path(folder) / 'w', {'state_dict': state})
         message, found = attempt(path, ARCH)
@@ -217,14 +248,14 @@ def check_state(state: dict[str, torch.Tensor], right: bool) -> None:
     event('read' if right else 'refused')
 
 
-@fuzz(30)
-@given(st.data())
-def test_a_few_other_states(data: st.DataObject) -> None:
-    check_state(*draw_state(data))
+@fuzz(200)
+@given(edits_of())
+def test_a_few_other_states(edits: list[Edit]) -> None:
+    check_state(edits)
 
 
 @pytest.mark.slow
 @fuzz(600)
-@given(st.data())
-def test_many_other_states(data: st.DataObject) -> None:
-    check_state(*draw_state(data))
+@given(edits_of())
+def test_many_other_states(edits: list[Edit]) -> None:
+    check_state(edits)

@@ -69,9 +69,6 @@ def test_what_goes_wrong(folder, tmp_path):
     with pytest.raises(CheckpointError, match='asks for'):
         read('hf://owner/cvt-small')
     assert not (tmp_path / 'ran').exists()
-    for address in ('hf://cvt-small', 'hf://', 'hf://a/b/c', 'hf://a/../b'):
-        with pytest.raises(CheckpointError, match='give a model of the hub as hf://OWNER/NAME'):
-            read(address)
     with pytest.raises(CheckpointError, match=r'^hf://owner/nothing cannot be fetched: .*[Nn]ot [Ff]ound'):
         read('hf://owner/nothing')
     (folder / 'pytorch_model.bin').rename(folder / 'tf_model.h5')

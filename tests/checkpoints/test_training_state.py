@@ -1,7 +1,6 @@
-"""What mmengine puts beside the weights comes back real, from either of the two unpicklers; nothing else comes in."""
+"""What mmengine puts beside the weights comes back real, from either unpickler; see test_refused_files.py, too."""
 
 import os
-import pickle
 import random
 import sys
 from collections import Counter
@@ -16,7 +15,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from cvt_backbone.checkpoints import CheckpointError, read_file
 from cvt_backbone.checkpoints.readers.older_torch import read_zip
 from cvt_backbone.checkpoints.readers.training_state import ADMITTED, finish
-from helpers.hostile import Calls, write_opcodes
+from helpers.hostile import Calls
 
 READERS = {
     'read_file': lambda path: read_file(path)[0],
@@ -101,52 +100,6 @@ def test_schedulers(back):
         return object.__new__, (self.kind,), self.state
 
 
-def history_of(**changes):
-    history = HistoryBuffer([1.0, 2.0], [1, 1])
-    history.__dict__.update(changes)
-    return history
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (Calls(getattr, HistoryBuffer, '__init__'), r"getattr\(_History,'__init__'\)"),
-        (Calls(getattr, OneCycleParamScheduler, 'step'), r"getattr\(_OneCycle,'step'\)"),
-        (Calls(getattr, HistoryBuffer, 'mean', None), 'takes 2 positional arguments'),
-        (Calls(getattr, (1, 2), 'count'), r"getattr\(tuple,'count'\)"),
-        (history_of(_log_history=[1.0]), 'not made of arrays'),
-        (history_of(_log_history=np.ones((2, 1))), 'a HistoryBuffer of shapes'),
-        (history_of(_count_history=np.ones(3)), 'a HistoryBuffer of shapes'),
-        (history_of(max_length=1), 'a HistoryBuffer of shapes'),
-        (history_of(max_length='x'), 'not made of arrays'),
-        (history_of(more=os.path.join), r'asks for (posixpath|ntpath)\.join'),
-        (np.array([None, {}], dtype=object), 'only plain numbers'),
-        (np.array(['a']), 'only plain numbers'),
-        (np.zeros(2, dtype=[('a', 'f4')]), 'only plain numbers'),
-        (np.ones(2).view(np.recarray), r'asks for numpy\.'),
-        (np.random.default_rng(0), r'asks for numpy\.random'),
-        (Calls(np.ndarray, (1 << 40,)), 'an empty Array'),
-        (Calls(np.frombuffer, b'ab'), 'asks for numpy'),
-    ],
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
-)
-def test_refused(tmp_path, content, message):
-    torch.save({'message_hub': {'log_scalars': [content]}}, tmp_path / 'w.pth')
-    with pytest.raises(CheckpointError, match=message) as error:
-        read_file(tmp_path / 'w.pth')
-    assert '\n' not in str(error.value)
-    with pytest.raises((pickle.UnpicklingError, TypeError)):
-        finish(read_zip(tmp_path / 'w.pth', ADMITTED))
-
-
-def test_containers_that_hold_themselves(tmp_path):
-    for content in ({}, []):
-        content.update(state_dict=content) if isinstance(content, dict) else content.append((content,))
-        torch.save(content, tmp_path / 'w.pth')
-        with pytest.raises(CheckpointError, match=f'a {type(content).__name__} that holds itself'):
-            read_file(tmp_path / 'w.pth')
-
-
 def test_containers_that_share_much(tmp_path):
     """Two to the 60th paths lead to the innermost."""
     content = [np.ones(1)]
@@ -160,24 +113,12 @@ def test_containers_that_share_much(tmp_path):
     assert found == [1]
 
 
-def test_containers_nested_too_deeply(tmp_path):
+def test_containers_nested_deeply(tmp_path):
     content = []
     for _ in range(sys.getrecursionlimit() // 4):
         content = [content]
     torch.save(content, tmp_path / 'w.pth')
     assert read_file(tmp_path / 'w.pth')[0] == content
-    write_opcodes(tmp_path / 'w.pth', b'\x80\x02' + b'](' * 10_000 + b'e' * 10_000 + b'.')  # no pickler writes it
-    with pytest.raises(CheckpointError, match='recursion'):
-        read_file(tmp_path / 'w.pth')
-
-
-def test_function_of_a_history_is_not_called(tmp_path):
-    opcodes = b'\x80\x02c__builtin__\ngetattr\ncmmengine.logging.history_buffer\nHistoryBuffer\n'
-    write_opcodes(tmp_path / 'w.pth', opcodes + b'X\x04\x00\x00\x00mean\x86R(K\x01tR.')
-    with pytest.raises(CheckpointError, match=r'unrecognized function|not callable'):
-        read_file(tmp_path / 'w.pth')
-    with pytest.raises(TypeError, match='not callable'):
-        read_zip(tmp_path / 'w.pth', ADMITTED)
 
 
 @pytest.mark.skipif(torch.__version__ < '2.6', reason='PyTorch 2.6 brought a list of names for the whole process')

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,17 @@ def test_verify_keeps_the_old_file_if_the_new_one_is_wrong(convert, nano, tmp_pa
     assert (tmp_path / 'o.pth').read_text() == 'precious' and sorted(tmp_path.iterdir()) == before
 
 
+def test_verify_that_fails(convert, nano, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError('no file named model.safetensors')
+
+    monkeypatch.setattr('cvt_backbone.analysis.verify.largest_difference', fail)
+    status, out = convert(nano, tmp_path / 'o.pth', '--to', 'official', '--verify')
+    assert status == 2
+    assert f'--verify: no forward pass: no file named model.safetensors; {tmp_path}/o.pth was not written' in out
+    assert [p.name for p in tmp_path.iterdir()] == ['nano.pth']
+
+
 def test_dry_run_writes_nothing(convert, nano, tmp_path):
     status, out = convert(nano, '--to', 'mmpretrain', '--dry-run')
     assert status == 0
@@ -113,38 +125,6 @@ def test_grey_images(convert, nano, tmp_path):
         torch.testing.assert_close(grey(x), colour(x.expand(-1, 3, -1, -1)), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ('args', 'message'),
-    [
-        (('no.pth', 'o.pth', '--to', 'official'), 'cannot be read: No such file'),
-        (('nano.pth', 'nano.pth', '--to', 'official'), 'exists; give --force'),
-        (('nano.pth', 'o.bin', '--to', 'official'), 'must end in .pth or .safetensors'),
-        (('nano.pth', 'o.pth', '--to', 'huggingface'), 'huggingface writes a folder'),
-        (('nano.pth', 'no/o.pth', '--to', 'official'), 'is no folder; make it first'),
-        (('nano.pth', 'o.pth', '--to', 'official', '--arch', 'cvt-31'), 'choose one of cvt-nano, cvt-13'),
-        (('nano.pth', 'o.pth', '--to', 'official', '--arch', '{"depths"'), 'neither a name of the zoo nor JSON'),
-        (('nano.pth', 'o.pth', '--to', 'official', '--arch', 'cvt-13'), 'nothing was loaded'),
-        (('nano.pth', 'o.pth', '--to', 'timm'), "to='timm' is no target; choose one of official"),
-        (('nano.pth', '--to', 'official'), 'DST is missing'),
-        (('nano.pth', 'o.pth', '--to', 'official', '--in-channels', '0'), 'must be at least 1, got 0'),
-        (('nan.pth', 'o.pth', '--to', 'official', '--strict-finite'), 'NaN or infinity in 1 tensor'),
-        (('body.pth', 'o.pth', '--to', 'official'), 'convert them to backbone'),
-        (('body.pth', 'o.pth', '--to', 'mmpretrain', '--num-classes', '3'), 'a new head needs the final norm'),
-    ],
-)
-def test_bad_input(convert, nano, tmp_path, monkeypatch, args, message):
-    monkeypatch.chdir(tmp_path)
-    state = Classifier('cvt-nano').official()
-    write_torch(tmp_path / 'nan.pth', {**state, 'head.bias': torch.full((7,), torch.nan)})
-    write_torch(tmp_path / 'body.pth', {k: v for k, v in state.items() if k.startswith('stage')})
-    before = (tmp_path / 'nano.pth').read_bytes()
-    status, out = convert(*args)
-    assert status == 2
-    assert message in out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ['body.pth', 'nan.pth', 'nano.pth']
-    assert (tmp_path / 'nano.pth').read_bytes() == before
-
-
 def test_force_replaces_files_and_folders(convert, nano, tmp_path):
     for args in ((tmp_path / 'o.pth', '--to', 'official'), (tmp_path / 'b.safetensors', '--to', 'backbone')):
         assert convert(nano, *args)[0] == 0
@@ -158,6 +138,14 @@ def test_force_replaces_files_and_folders(convert, nano, tmp_path):
     status, out = convert(*args, '--force')
     assert status == 2 and 'hf.old exists: the former hf of an interrupted call, or your own' in out
     assert sorted(p.name for p in (tmp_path / 'hf.old').iterdir()) == ['config.json', 'model.safetensors']
+
+
+def test_force_spares_a_folder_of_something_else(convert, nano, tmp_path):
+    """The folder to write into, given in place of the one to write."""
+    status, out = convert(nano, tmp_path, '--to', 'huggingface', '--force')
+    assert status == 2
+    assert f'{tmp_path} holds something else than a model, which would be lost; give another name' in out
+    assert Path(nano).is_file()
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

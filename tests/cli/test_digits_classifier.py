@@ -6,6 +6,7 @@ import time
 import pytest
 
 from helpers.config_checks import read_log
+from helpers.documented import check_documented
 from helpers.tools import tool
 
 pytest.importorskip('sklearn')
@@ -15,15 +16,14 @@ CONFIG = 'configs/cls/cvt-nano_1xb64_digits.py'
 
 
 @pytest.mark.reproduce
-def test_97_percent_of_held_out_scans(tmp_path, record_property):
+def test_digits_classifier_reaches_its_accuracy(tmp_path):
     """Four to five minutes on two cores, of which the run itself says the time."""
     digits, work_dir = tmp_path / 'digits', tmp_path / 'run'
     assert tool('make_digits.py', digits, '--train', 1, '--val', 1, '--copies', 12).returncode == 0
     start = time.monotonic()
     result = tool('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', f'data_root={digits}/classes')
     minutes = (time.monotonic() - start) / 60
-    record_property('minutes', minutes)
     assert result.returncode == 0, result.stderr[-3000:]
     top1 = [entry['accuracy/top1'] for entry in read_log(work_dir) if 'accuracy/top1' in entry]
     print(f'top-1 {top1} after {minutes:.1f} minutes, {os.cpu_count()} cores')
-    assert top1[-1] >= 97, top1
+    check_documented('digits classifier, top-1', top1[-1])

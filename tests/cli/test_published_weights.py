@@ -158,6 +158,9 @@ def test_load_from_of_other_models(published, tmp_path):
     write_torch(path, other := Classifier('cvt-13').official())
     with pytest.raises(InputError, match=r'load_from: .* is not this CvT, or not a whole one; nothing was loaded'):
         hook.after_load_checkpoint(runner, dict(other))
+    del cfg.model.backbone['arch']  # the model decides, not the file
+    with pytest.raises(InputError, match=r'load_from: .* is not this CvT'):
+        hook.after_load_checkpoint(runner, dict(other))
 
 
 def test_whole_checkpoint_of_a_detector(tmp_path, monkeypatch):

@@ -93,9 +93,29 @@ def test_show_dir_paints_each_image_and_out_keeps_predictions(trained, digits, t
     assert out.stat().st_size > 0
 
 
+def test_predictions_that_cannot_be_written(tmp_path, monkeypatch):
+    """Said before the evaluation, not after it."""
+    pytest.importorskip('mmseg')
+    from cvt_backbone.cli import test
+
+    for module, name in (
+        ('data.check', 'check_data'),
+        ('data.check', 'check_annotations'),
+        ('checkpoints', 'check_checkpoint'),
+    ):
+        monkeypatch.setattr(f'cvt_backbone.{module}.{name}', lambda *_, **__: None)
+    (tmp_path / 'file').touch()
+    for out, message in ((tmp_path / 'file/raw.pkl', 'cannot write into'), (tmp_path / 'raw.txt', 'must end in .pkl')):
+        monkeypatch.setattr(sys, 'argv', ['test.py', str(ROOT / SEGMENTOR), 'x.pth', '--out', str(out)])
+        with pytest.raises(InputError, match=f'--out: {message}'):
+            test.main()
+
+
 @pytest.mark.parametrize('backend', ['nccl', 'gloo'])
 def test_launcher_without_a_gpu(backend, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    for rank in launch.RANKS.values():
+        monkeypatch.setenv(rank, '0')
     called = []
     monkeypatch.setattr(launch.distributed, 'init_process_group', called.append)
     cfg = Config(dict(env_cfg=dict(dist_cfg=dict(backend=backend))))
@@ -178,20 +198,3 @@ def test_amp_without_a_gpu_is_one_line(digits, tmp_path):
     assert result.returncode == 2, result.stderr[-3000:]
     (message,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
     assert message.startswith('error: --amp: ')
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('--auto-scale-lr', '--cfg-options', 'auto_scale_lr={}'), r'no auto_scale_lr\.base_batch_size'),
-        (('--resume', 'no.pth'), r'--resume: no\.pth does not exist'),
-    ],
-)
-def test_options_that_cannot_be_met(arguments, message, tmp_path, monkeypatch):
-    from cvt_backbone.cli import train
-
-    monkeypatch.setattr('cvt_backbone.data.check.check_data', lambda *_: None)
-    monkeypatch.setattr('cvt_backbone.data.check.check_annotations', lambda *_, **__: None)
-    monkeypatch.setattr(sys, 'argv', ['train.py', str(ROOT / SEGMENTOR), '--work-dir', str(tmp_path), *arguments])
-    with pytest.raises(InputError, match=message):
-        train.main()

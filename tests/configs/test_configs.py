@@ -1,7 +1,5 @@
 """Every config of a detector: what it promises, and that it trains and predicts."""
 
-import functools
-import json
 from pathlib import Path
 
 import pytest
@@ -10,11 +8,23 @@ from mmengine.config import Config
 
 mmdet = pytest.importorskip('mmdet')
 from cvt_backbone import spread_global  # noqa: E402
-from cvt_backbone.analysis import trial  # noqa: E402
+from cvt_backbone.cli import train  # noqa: E402
 from cvt_backbone.models import build_random  # noqa: E402
 from helpers import ROOT  # noqa: E402
-from helpers.config_checks import load, on_meta, parameter_rates, read_log, settings_of  # noqa: E402
-from helpers.tools import tool  # noqa: E402
+from helpers.config_checks import (  # noqa: E402
+    SIZE,
+    SMALL,
+    check_real_backbone,
+    check_windows,
+    load,
+    lr_factor,
+    on_meta,
+    parameter_rates,
+    read_log,
+    settings_of,
+    try_reduced,
+)
+from helpers.tools import call  # noqa: E402
 
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
 DIGITS = [p for p in sorted((ROOT / 'configs/demo').glob('*.py')) if "'mmdet::" in p.read_text()]
@@ -28,22 +38,6 @@ def find(stem):
     return load(next(p for p in COCO if p.stem == stem))
 
 
-@functools.cache
-def step_and_predict(model_settings):
-    """The losses of one training step, the first of its predictions, and the size of the images."""
-    torch.manual_seed(0)
-    cfg = Config(dict(model=json.loads(model_settings), default_scope='mmdet'))
-    # DINO picks 900 of the places of all levels.
-    size = (256, 256) if cfg.model.type == 'DINO' else (96, 128)
-    model = build_random(cfg, size)
-    batch = trial.random_batch(cfg, size)
-    # Numbers, not tensors: the graph of a cached loss would keep the whole model and its gradients.
-    losses = {name: value.item() for name, value in trial.take_step(model, batch).items()}
-    predictions = trial.predict(model, batch)
-    assert len(predictions) == len(batch['inputs'])
-    return losses, predictions[0], size
-
-
 def prior_generator(model):
     head = getattr(model, 'rpn_head', None) or getattr(model, 'bbox_head', None)
     return getattr(head, 'prior_generator', None)
@@ -52,10 +46,8 @@ def prior_generator(model):
 @each_config
 def test_maps_have_the_strides_that_the_heads_expect(path):
     model = on_meta(settings_of(path), 'mmdet')
-    side = 512  # 4 places at stride 128
-    with torch.no_grad():
-        maps = model.extract_feat(torch.zeros(1, 3, side, side, device='meta'))
-    strides = [side // m.shape[-1] for m in maps]
+    maps = check_real_backbone(model, load(path).model.backbone)
+    strides = [512 // m.shape[-2] for m in maps]
     if model.__class__.__name__ == 'Mask2Former':
         assert strides == list(load(path).model.panoptic_head.strides) == [4, 8, 16, 32]
         assert [m.shape[1] for m in maps] == list(load(path).model.panoptic_head.in_channels)
@@ -70,7 +62,8 @@ def test_maps_have_the_strides_that_the_heads_expect(path):
 
 
 @each_config
-def test_optimiser_decays_no_norm_bias_or_cls_token(path):
+def test_lr_and_decay_of_every_parameter(path):
+    """Norms, biases, cls tokens and embeddings are not decayed."""
     model, settings = on_meta(settings_of(path), 'mmdet'), load(path).optim_wrapper
     rates = parameter_rates(model, settings)
     tenth = type(model).__name__ in ('DINO', 'Mask2Former')
@@ -78,8 +71,9 @@ def test_optimiser_decays_no_norm_bias_or_cls_token(path):
     for name, p in model.named_parameters():
         spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
         lr = settings.optimizer.lr * (0.1 if tenth and name.startswith('backbone.') else 1)
-        expected = (lr, 0 if spared else settings.optimizer.weight_decay)
+        expected = (lr * lr_factor(path, name), 0 if spared else settings.optimizer.weight_decay)
         assert rates[name] == pytest.approx(expected), name
+    assert len({lr for lr, _ in rates.values()}) == (15 if '-layer-decay_' in path.stem else 2 if tenth else 1)
 
 
 WINDOWS = {  # of the variants of cvt-13
@@ -97,15 +91,6 @@ def test_each_family_has_a_global_variant_of_its_primitive():
         variant = load(variants[0]).to_dict()
         primitive['model']['backbone']['window_sizes'] = None
         assert variant == primitive
-
-
-def test_the_1x_recipe():
-    cfg = find('mask-rcnn_cvt-13_fpn_1x_coco')
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)
-    assert cfg.train_cfg.max_epochs == 12
-    warmup, steps = cfg.param_scheduler
-    assert (warmup.end, warmup.by_epoch, steps.milestones) == (1000, False, [8, 11])
-    assert cfg.auto_scale_lr.base_batch_size == 16
 
 
 def test_the_3x_recipe_is_that_of_swin():
@@ -126,6 +111,13 @@ def test_window_variants_of_mask_rcnn_differ_in_their_windows_alone(variant):
     assert cfg == base
 
 
+def test_layer_decay_is_in_the_optimiser_alone():
+    cfg, base = (find(f'mask-rcnn_cvt-13{name}_fpn_1x_coco').to_dict() for name in ('-layer-decay', ''))
+    base['optim_wrapper']['constructor'] = 'LayerDecayOptimWrapperConstructor'
+    base['optim_wrapper']['paramwise_cfg']['layer_decay_rate'] = 0.8
+    assert cfg == base
+
+
 @each_coco_config
 def test_amp_variants_differ_from_their_base_in_the_wrapper_alone(path):
     cfg = load(path).to_dict()
@@ -137,16 +129,17 @@ def test_amp_variants_differ_from_their_base_in_the_wrapper_alone(path):
 
 
 def check_step_and_prediction(path):
-    losses, prediction, size = step_and_predict(settings_of(path))
+    losses, prediction, maps = try_reduced(path)
+    check_windows(maps, load(path).model.backbone.window_sizes)
     assert losses['loss'] > 0
     assert len(losses) > 1
     if 'pred_panoptic_seg' in prediction:
-        assert prediction.pred_panoptic_seg.sem_seg.shape[-2:] == size
+        assert prediction.pred_panoptic_seg.sem_seg.shape[-2:] == SIZE
     if 'pred_instances' in prediction:
         assert prediction.pred_instances.bboxes.isfinite().all()
         assert ('masks' in prediction.pred_instances) == ('mask' in path.stem)
         if 'mask' in path.stem:
-            assert prediction.pred_instances.masks.shape[-2:] == size
+            assert prediction.pred_instances.masks.shape[-2:] == SIZE
     assert 'pred_panoptic_seg' in prediction if 'panoptic' in path.stem else 'pred_instances' in prediction
 
 
@@ -163,12 +156,12 @@ def test_coco_config_trains_and_predicts(path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason=f'{REAL_IMAGES} is not there')
-def test_retinanet_learns_from_real_images(tmp_path):
+def test_retinanet_learns_from_real_images(tmp_path, monkeypatch):
     """Four images, six iterations, evaluated by COCO's metric."""
     small = '(320,200)'
     options = [
         f'data_root={REAL_IMAGES}',
-        'pretrained=None',
+        *SMALL,
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',
         'train_dataloader.dataset.indices=4',
@@ -181,9 +174,8 @@ def test_retinanet_learns_from_real_images(tmp_path):
         'log_processor.window_size=1',
         'randomness.seed=0',
     ]
-    config = 'configs/det/retinanet/retinanet_cvt-13_fpn_1x_coco.py'
-    done = tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
-    assert done.returncode == 0, done.stderr[-3000:]
+    config = 'retinanet_cvt-13_fpn_1x_coco'
+    assert call(monkeypatch, train, config, '--work-dir', tmp_path, '--cfg-options', *options) == 0
     logged = read_log(tmp_path)
     losses = [entry['loss'] for entry in logged if 'loss' in entry]
     assert len(losses) == 6

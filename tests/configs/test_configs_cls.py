@@ -1,7 +1,5 @@
 """Every config of a classifier: its recipe to the number, and that it trains and predicts."""
 
-import functools
-import json
 import math
 import re
 
@@ -16,10 +14,11 @@ from PIL import Image
 from helpers import ROOT
 
 pytest.importorskip('mmpretrain')
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS
 
 from cvt_backbone.analysis import trial
 from cvt_backbone.models import build_random
+from helpers.config_checks import load, on_meta, settings_of, try_reduced
 
 CLS = sorted((ROOT / 'configs/cls').glob('*.py'))
 DIGITS = ROOT / 'configs/cls/cvt-nano_1xb64_digits.py'
@@ -36,40 +35,8 @@ each_config = pytest.mark.parametrize('path', CLS, ids=lambda p: p.stem)
 each_imagenet_config = pytest.mark.parametrize('path', IMAGENET, ids=lambda p: p.stem)
 
 
-@functools.cache
-def load(path):
-    return Config.fromfile(path)
-
-
-@functools.cache
-def on_meta(model_settings):
-    """The model without the memory and the time of its weights."""
-    init_default_scope('mmpretrain')
-    with torch.device('meta'):
-        return MODELS.build(Config(json.loads(model_settings))._cfg_dict).eval()
-
-
 def model_of(path):
-    return on_meta(json.dumps(load(path).model.to_dict()))
-
-
-def test_the_configs_are_there():
-    assert {path.stem for path in CLS} == {
-        'cvt-13_8xb256_custom',
-        'cvt-13_8xb256_in1k',
-        'cvt-13_8xb256_in1k-384px',
-        'cvt-13_8xb256_in21k',
-        'cvt-13_8xb256_in21k-pre_ft-in1k-384px',
-        'cvt-21_16xb128_in1k',
-        'cvt-21_16xb128_in1k-384px',
-        'cvt-21_16xb128_in21k',
-        'cvt-21_16xb128_in21k-pre_ft-in1k-384px',
-        'cvt-nano_1xb64_digits',
-        'cvt-w24_16xb128_in21k',
-        'cvt-w24_16xb128_in21k-deepspeed',
-        'cvt-w24_16xb128_in21k-fsdp',
-        'cvt-w24_16xb128_in21k-pre_ft-in1k-384px',
-    }
+    return on_meta(settings_of(path), 'mmpretrain')
 
 
 @each_config
@@ -310,15 +277,12 @@ def test_digits_are_not_flipped():
 
 
 def check_step_and_prediction(path):
-    torch.manual_seed(0)
-    cfg = load(path)
-    model, batch = build_random(cfg), trial.random_batch(cfg, (64, 64))
-    losses = trial.take_step(model, batch)
-    assert losses['loss'].item() == pytest.approx(math.log(cfg.model.head.num_classes), rel=0.2)
-    for prediction in trial.predict(model, batch):
-        assert prediction.pred_score.shape == (cfg.model.head.num_classes,)
-        assert prediction.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
-        assert prediction.pred_label.item() == prediction.pred_score.argmax().item()
+    classes = load(path).model.head.num_classes
+    losses, prediction, _ = try_reduced(path)
+    assert losses['loss'] == pytest.approx(math.log(classes), rel=0.2, abs=0.5)
+    assert prediction.pred_score.shape == (classes,)
+    assert prediction.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
+    assert prediction.pred_label.item() == prediction.pred_score.argmax().item()
 
 
 def test_digits_config_trains_and_predicts():
@@ -326,6 +290,6 @@ def test_digits_config_trains_and_predicts():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('path', [path for path in CLS if path != CVT_W24_ZERO], ids=lambda p: p.stem)  # as with FSDP
+@pytest.mark.parametrize('path', [path for path in CLS if path != DIGITS], ids=lambda p: p.stem)
 def test_config_trains_and_predicts(path):
     check_step_and_prediction(path)

@@ -1,28 +1,35 @@
 """Every config of a segmentor: what it promises, and that it trains and predicts."""
 
-import functools
-import json
 import re
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
-
-from helpers.tools import tool
 
 pytest.importorskip('mmseg')
 from mmseg.registry import DATASETS
 
-from cvt_backbone.analysis import trial
-from cvt_backbone.models import build_random
+from cvt_backbone.cli import test as evaluate
+from cvt_backbone.cli import train
 from helpers import ROOT
-from helpers.config_checks import load, on_meta, parameter_rates, read_log, settings_of
+from helpers.config_checks import (
+    SIZE,
+    SMALL,
+    check_real_backbone,
+    check_windows,
+    load,
+    lr_factor,
+    on_meta,
+    parameter_rates,
+    read_log,
+    settings_of,
+    try_reduced,
+)
+from helpers.tools import call
 
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
 DIGITS = ROOT / 'configs/demo/semantic-fpn_cvt-nano_digits.py'
 CAMVID = ROOT.parent / 'shared/data/camvid'
-SIZE = (96, 128)
 
 each_config = pytest.mark.parametrize('path', [*SEG, DIGITS], ids=lambda p: p.stem)
 each_seg_config = pytest.mark.parametrize('path', SEG, ids=lambda p: p.stem)
@@ -36,10 +43,8 @@ def heads(path):
 @each_config
 def test_maps_are_those_that_the_heads_expect(path):
     model = on_meta(settings_of(path), 'mmseg')
-    side = 256
-    with torch.no_grad():
-        maps = model.extract_feat(torch.zeros(1, 3, side, side, device='meta'))
-    strides = [side // m.shape[-1] for m in maps]
+    maps = check_real_backbone(model, load(path).model.backbone)
+    strides = [512 // m.shape[-2] for m in maps]
     channels = [m.shape[1] for m in maps]
     assert strides == [4, 8, 16, 32][: len(maps)]
     for head in heads(path):
@@ -80,7 +85,8 @@ def test_classes_and_sizes_are_those_of_the_data(path):
 
 
 @each_config
-def test_optimiser_decays_no_norm_bias_or_cls_token(path):
+def test_lr_and_decay_of_every_parameter(path):
+    """Norms, biases, cls tokens and embeddings are not decayed."""
     model, settings = on_meta(settings_of(path), 'mmseg'), load(path).optim_wrapper
     rates = parameter_rates(model, settings)
     mask2former = 'mask2former' in path.stem
@@ -88,8 +94,9 @@ def test_optimiser_decays_no_norm_bias_or_cls_token(path):
     for name, p in model.named_parameters():
         spared = p.dim() == 1 or name.endswith('cls_token') or any(part in name for part in embeddings)
         lr = settings.optimizer.lr * (0.1 if mask2former and name.startswith('backbone.') else 1)
-        expected = (lr, 0 if spared else settings.optimizer.weight_decay)
+        expected = (lr * lr_factor(path, name), 0 if spared else settings.optimizer.weight_decay)
         assert rates[name] == pytest.approx(expected), name
+    assert len({lr for lr, _ in rates.values()}) == (15 if '-layer-decay_' in path.stem else 2 if mask2former else 1)
 
 
 @pytest.mark.parametrize('family', sorted({p.parent for p in SEG}), ids=lambda p: p.name)
@@ -105,21 +112,9 @@ def test_each_family_has_a_primitive_and_its_global_variant(family):
             assert len(path.read_text().splitlines()) <= 15, path.name
 
 
-@functools.cache
-def step_and_predict(model_settings):
-    """The losses of one training step and the first of its predictions."""
-    torch.manual_seed(0)
-    cfg = Config(dict(model=json.loads(model_settings), default_scope='mmseg'))
-    model = build_random(cfg, SIZE)
-    batch = trial.random_batch(cfg, SIZE)
-    losses = trial.take_step(model, batch)
-    predictions = trial.predict(model, batch)
-    assert len(predictions) == len(batch['inputs'])
-    return {name: float(loss) for name, loss in losses.items()}, predictions[0]  # floats hold no graph
-
-
 def check_step_and_prediction(path):
-    losses, prediction = step_and_predict(settings_of(path))
+    losses, prediction, maps = try_reduced(path)
+    check_windows(maps, load(path).model.backbone.window_sizes)
     assert losses['loss'] > 0
     assert ('aux.loss_ce' in losses) == ('upernet' in path.stem)
     logits = prediction.seg_logits.data
@@ -140,12 +135,12 @@ def test_config_trains_and_predicts(path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CAMVID.is_dir(), reason=f'{CAMVID} is not there')
-def test_learns_from_real_images(tmp_path):
+def test_learns_from_real_images(tmp_path, monkeypatch, capfd):
     """Two images, ten iterations, evaluated by mIoU; resumed; tested."""
-    config = 'configs/seg/semantic_fpn/semantic-fpn_cvt-13_1xb8-20k_camvid-360x480.py'
+    config = 'semantic-fpn_cvt-13_1xb8-20k_camvid-360x480'
     options = [
         f'data_root={CAMVID}',
-        'pretrained=None',
+        *SMALL,
         'train_cfg.max_iters=10',
         'train_cfg.val_interval=10',
         'train_dataloader.batch_size=2',
@@ -160,21 +155,18 @@ def test_learns_from_real_images(tmp_path):
         'log_processor.window_size=1',
         'randomness.seed=0',
     ]
-    done = tool('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options)
-    assert done.returncode == 0, done.stderr[-3000:]
+    arguments = ['--work-dir', tmp_path, '--cfg-options', *options]
+    assert call(monkeypatch, train, config, *arguments) == 0
     logged = read_log(tmp_path)
     losses = [entry['loss'] for entry in logged if 'loss' in entry]
     assert len(losses) == 10
     assert sum(losses[-3:]) < sum(losses[:3])
     assert 0 <= logged[-1]['mIoU'] <= 100
 
-    done = tool(
-        'train.py', config, '--work-dir', tmp_path, '--resume', '--cfg-options', *options, 'train_cfg.max_iters=11'
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'resumed epoch: 0, iter: 10' in done.stdout
-    assert 'Iter(train) [11/11]' in done.stdout
+    assert call(monkeypatch, train, config, '--resume', *arguments, 'train_cfg.max_iters=11') == 0
+    printed = capfd.readouterr().out
+    assert 'resumed epoch: 0, iter: 10' in printed
+    assert 'Iter(train) [11/11]' in printed
 
-    done = tool('test.py', config, tmp_path / 'iter_10.pth', '--work-dir', tmp_path, '--cfg-options', *options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert re.search(r'mIoU: \d', done.stdout)
+    assert call(monkeypatch, evaluate, config, tmp_path / 'iter_10.pth', *arguments) == 0
+    assert re.search(r'mIoU: \d', capfd.readouterr().out)

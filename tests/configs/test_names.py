@@ -44,8 +44,6 @@ def test_every_shipped_config_has_a_stem_of_its_own():
 
 def test_files_of_base_are_found_by_path_alone():
     assert config_path('_base_/schedules/adamw.py') == str(ROOT / 'configs/_base_/schedules/adamw.py')
-    with pytest.raises(InputError, match='adamw_160k does not exist'):
-        config_path('adamw_160k')
 
 
 def test_file_outside_configs_is_read_as_it_is(tmp_path, monkeypatch):
@@ -60,17 +58,6 @@ def test_file_outside_configs_is_read_as_it_is(tmp_path, monkeypatch):
     assert config_path(INSIDE) == str(mine)
 
 
-def test_unknown_name_lists_the_nearest_five():
-    with pytest.raises(InputError) as caught:
-        get_config('Mask-RCNN_CvT-13_fpn_1x_cocoo')
-    head, _, tail = str(caught.value).partition('; did you mean ')
-    assert head == 'config: Mask-RCNN_CvT-13_fpn_1x_cocoo does not exist'
-    near = tail.rstrip('?').replace(' or ', ', ').split(', ')
-    assert len(near) == 5
-    assert near[0] == 'mask-rcnn_cvt-13_fpn_1x_coco'
-    assert set(near) <= {path.stem for path in list_configs()}
-
-
 def test_name_of_several_files_lists_them(tmp_path, monkeypatch):
     for folder in ('det', 'seg'):
         (tmp_path / 'configs' / folder).mkdir(parents=True)
@@ -79,13 +66,6 @@ def test_name_of_several_files_lists_them(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r'config: twin fits several files; give one of det/twin\.py, seg/twin\.py$'):
         get_config('twin')
     assert get_config('seg/twin').where == 'seg'
-
-
-def test_config_that_cannot_be_read(tmp_path):
-    broken = tmp_path / 'broken.py'
-    broken.write_text('model = nothing\n')
-    with pytest.raises(InputError, match=r'config: .*broken\.py cannot be read: NameError'):
-        get_config(broken)
 
 
 def test_inherit_a_shipped_config(tmp_path):
@@ -104,8 +84,6 @@ def test_inherited_scope_is_refused(tmp_path):
     marked = tmp_path / 'marked.py'
     marked.write_text("model = dict(type='Linear', in_features=1, out_features=1, _scope_='cvt_backbone')")
     form = r"_base_ = __import__\('cvt_backbone'\)\.config_path\('PATH'\)"
-    with pytest.raises(InputError, match=rf'config: .*marked\.py inherits .*{form}'):
-        get_config(marked)
     cfg = Config.fromfile(marked)
     for _ in range(2):
         with pytest.raises(InputError, match=form):

@@ -44,6 +44,7 @@ def test_values_read_back(tmp_path):
         names=tuple(f'class number {i}' for i in range(40)),
         colours=[[i, 2 * i, 255] for i in range(50)],
         nested=dict(type='X', parts=[dict(type='Y', size=(1333, 800), more='z' * 60), dict(type='Z', more='z' * 60)]),
+        endless=[float('inf'), -float('inf')],
         odd={'not a name': 1, 'class': 2, '3': [None, True, 1e-6]},
     )
     text = config_text('First line.\nSecond line.', list(values.items()))

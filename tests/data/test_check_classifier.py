@@ -51,6 +51,14 @@ def test_no_image(tmp_path):
     refused('train hold no image, and the train data need some', classifier(tmp_path))
 
 
+def test_label_file_without_a_data_root(tmp_path):
+    make_folders(tmp_path)
+    (tmp_path / 'labels.txt').write_text('cat/0.jpg 0\ndog/0.jpg 2\n')
+    cfg = imagenet(tmp_path)
+    cfg.train_dataloader.dataset = dict(type='CustomDataset', ann_file=str(tmp_path / 'labels.txt'))
+    refused('labels.txt has the label 2, .* numbers from 0 to 1', cfg)
+
+
 @pytest.mark.parametrize(
     ('labels', 'message'),
     [

@@ -208,9 +208,11 @@ def test_what_is_refused(case, data):
 
 def test_what_is_not_needed_is_not_asked_for(data):
     """Masks of a detector without them, filters of val, iscrowd of train, annotations of a test without labels."""
-    boxes = {'val_evaluator.metric': 'bbox'}
-    for split in ('train', 'val'):
-        boxes[f'{split}_dataloader.dataset.pipeline.1.with_mask'] = False
+    boxes = {
+        'val_evaluator.metric': 'bbox',
+        'train_dataloader.dataset.pipeline.1.with_mask': False,
+        'val_dataloader.dataset.pipeline.2.with_mask': False,
+    }
     run(config(data('train', without('segmentation')), **boxes))
     run(config(data('val', without('segmentation')), **boxes))
     run(config(data('train', without('iscrowd'))))

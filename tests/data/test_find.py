@@ -37,6 +37,13 @@ def test_coco(given, names, found, split, tmp_path):
     assert (source.kind, source.annotations) == ('COCO', tmp_path / found.format(split))
 
 
+@pytest.mark.parametrize('content', ['- a list\n', 'a: [\n', ''])
+def test_yaml_of_something_else_stands_in_the_way_of_nothing(content, tmp_path):
+    make(tmp_path, 'images/train/1.jpg', 'labels/train/1.txt', 'classes.txt')
+    (tmp_path / 'notes.yml').write_text(content)
+    assert find_boxes('--train', tmp_path, 'train').names == tmp_path / 'classes.txt'
+
+
 def test_other_names_of_val(tmp_path):
     make(tmp_path, 'train/_annotations.coco.json', 'valid/_annotations.coco.json', 'test/_annotations.coco.json')
     assert find_boxes('--val', tmp_path, 'val').annotations.parent.name == 'valid'

@@ -15,8 +15,8 @@ from cvt_backbone import CvT
 from cvt_backbone.cli import imagenet_labels
 from cvt_backbone.cli import test as test_command
 from cvt_backbone.configs import load_config
-from cvt_backbone.errors import InputError
 from cvt_backbone.data.check import check_data
+from cvt_backbone.errors import InputError
 from helpers import ROOT
 from helpers.foreign import Classifier, write_torch
 from helpers.tools import tool

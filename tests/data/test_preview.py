@@ -6,7 +6,7 @@ from PIL import Image
 
 from cvt_backbone.data.coco import parse_coco
 from cvt_backbone.data.folders import size_of, spread
-from cvt_backbone.data.preview import PICTURES, choose, colours, draw_boxes, draw_masks
+from cvt_backbone.data.preview import PICTURES, check_preview, choose, colours, draw_boxes, draw_masks
 from cvt_backbone.errors import InputError
 from helpers.own_data import code
 
@@ -73,6 +73,28 @@ def test_masks_are_drawn_in_the_colours_of_their_classes(tmp_path):
     assert pixels[90, 190].tolist() == [140] * 3
     assert pixels[90, 390].tolist() == [255, 140, 140]
     assert pixels[190, 390].tolist() == [255] * 3
+
+
+@pytest.mark.parametrize(
+    ('names', 'is_preview'),
+    [
+        (['01_a.png', '02_b.png'], True),
+        ([], True),
+        (['02_b.png'], False),
+        (['00000.png', '00001.png'], False),
+        (['01_a.png', '02_b.jpg'], False),
+        ([f'{i:02d}_a.png' for i in range(1, PICTURES + 2)], False),
+    ],
+)
+def test_only_an_earlier_preview_is_replaced(names, is_preview, tmp_path):
+    """Label maps and class folders hold numbered pictures, too."""
+    for name in names:
+        (tmp_path / name).touch()
+    if is_preview:
+        check_preview(tmp_path)
+    else:
+        with pytest.raises(InputError, match='has other files than a preview'):
+            check_preview(tmp_path)
 
 
 def test_size_is_that_of_the_turned_image(tmp_path):

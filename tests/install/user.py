@@ -46,7 +46,10 @@ report['swapped'] = [swapped.model.backbone.type, swapped.optim_wrapper.optimize
 
 # mmengine's own name for a config of a package; once with a metafile, once without.
 for inside in (RETINANET, '_base_/models/cvt-13_cls.py'):
-    assert hub_config(f'cvt_backbone::{inside}').to_dict() == get_config(inside).to_dict()
+    found, expected = hub_config(f'cvt_backbone::{inside}').to_dict(), get_config(inside).to_dict()
+    for cfg in (found, expected):
+        cfg.pop('backbones', None)  # names a shipped file, which an editable install finds by a link
+    assert found == expected
 report['hub'] = Path(hub_config(f'cvt_backbone::{RETINANET}').filename).is_file()
 
 Path('scoped.py').write_text("_base_ = 'cvt_backbone::cls/cvt-13_8xb256_in1k.py'\n")

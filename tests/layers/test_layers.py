@@ -193,3 +193,26 @@ def test_block(stride_q: int) -> None:
     out, nothing = block(x, cls_token, update_cls=False)
     assert nothing is None
     torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.skipif(not hasattr(torch, 'get_autocast_dtype'), reason='PyTorch before 2.4 names it otherwise')
+@pytest.mark.parametrize('window', [None, 4])
+def test_autocast_keeps_one_half_precision_copy_of_its_input(window: int | None) -> None:
+    """As behind CUDA's LayerNorm, which stays in fp32: one copy for three projections, and the same result."""
+    attention = fill(ConvAttention(16, 2, window_size=window)).train()
+    x = torch.randn(2, 9, 10, 16, requires_grad=True)
+    kept = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.shape == (2, 16, 9, 10):
+            kept[tensor.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast('cpu', torch.bfloat16):
+        out, _ = attention(x)
+        conv_q = attention.conv_proj_q.conv(x.permute(0, 3, 1, 2))
+    copies = [tensor for tensor in kept.values() if torch.equal(tensor, x.permute(0, 3, 1, 2).bfloat16())]
+    assert len(copies) == 2, 'one of the attention, one of the convolution called by hand'
+    assert out.dtype == conv_q.dtype == torch.bfloat16
+    out.float().sum().backward()
+    assert x.grad.dtype == torch.float32

@@ -164,7 +164,7 @@ def check_message(error: InputError) -> None:
 CONFIGS = st.one_of(detectors(), segmentors())
 
 
-@fuzz(10)
+@fuzz(60)
 @given(CONFIGS)
 def test_a_few(case: tuple[dict, tuple[int, ...], bool]) -> None:
     check(*case)
@@ -190,24 +190,29 @@ SURROUNDINGS = {
 }
 
 
-@pytest.mark.slow
-@fuzz(350)
-@given(st.data())
-def test_configs_with_junk(data: st.DataObject) -> None:
-    """A value that belongs nowhere, anywhere: refused, or a swap that holds."""
-    config, cvt, _ = data.draw(CONFIGS, 'config')
+@st.composite
+def junk_configs(draw: st.DrawFn) -> tuple[dict, tuple[int, ...]]:
+    """A config with a value that belongs nowhere, anywhere, and the strides of the CvT."""
+    config, cvt, _ = draw(CONFIGS)
     config |= copy.deepcopy(SURROUNDINGS)
-    for _ in range(data.draw(st.integers(1, 2))):
-        *parents, key = data.draw(st.sampled_from(sorted(places_in(config), key=str)), 'place')
+    for _ in range(draw(st.integers(1, 2))):
+        *parents, key = draw(st.sampled_from(sorted(places_in(config), key=str)))
         part = config
         for parent in parents:
             part = part[parent]
-        if isinstance(part, tuple):
-            continue
-        if isinstance(part, dict) and data.draw(st.integers(0, 3)) == 0:
+        if isinstance(part, dict) and draw(st.integers(0, 3)) == 0:
             del part[key]
-        else:
-            part[key] = data.draw(junk(), 'junk')
+        elif not isinstance(part, tuple):
+            part[key] = draw(junk())
+    return config, cvt
+
+
+@pytest.mark.slow
+@fuzz(350)
+@given(junk_configs())
+def test_configs_with_junk(case: tuple[dict, tuple[int, ...]]) -> None:
+    """Refused, or a swap that holds."""
+    config, cvt = case
     cfg = Config(copy.deepcopy(config))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -224,13 +229,14 @@ def test_configs_with_junk(data: st.DataObject) -> None:
     ]
 
 
-@fuzz(40)
-@given(st.data())
-def test_arguments_with_junk(data: st.DataObject) -> None:
+ARGUMENTS = ('arch', 'optim', 'window_sizes', 'drop_rate', 'with_cp', 'norm_cfg', 'act_cfg')
+
+
+@fuzz(200)
+@given(name=st.sampled_from(ARGUMENTS), value=junk())
+def test_arguments_with_junk(name: str, value: Any) -> None:
     """Whatever is wrong about arch, optim and the options is told before anything is built."""
     cfg = Config({'default_scope': 'mmdet', 'model': {'backbone': {'type': 'ResNet', 'depth': 18}}})
-    name = data.draw(st.sampled_from(['arch', 'optim', 'window_sizes', 'drop_rate', 'with_cp', 'norm_cfg', 'act_cfg']))
-    value = data.draw(junk())
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         with pytest.raises((ValueError, TypeError)) as error:

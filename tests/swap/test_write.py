@@ -20,13 +20,6 @@ model = dict(
 train_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 load_from = 'https://x/y.pth'
 """
-NEW_STYLE = """
-from mmengine.config import read_base
-with read_base():
-    from mmdet.configs._base_.default_runtime import *
-from mmengine.hooks import EMAHook
-custom_hooks = [dict(type=EMAHook)]
-"""
 
 
 @pytest.fixture
@@ -76,3 +69,18 @@ def test_difference_in_a_config_is_seen():
     assert is_same(Config(cfg), Config(dict(model=dict(a=[1, 2]))))
     assert not is_same(Config(cfg), Config(dict(model=dict(a=[1, 3]))))
     assert not is_same(Config(cfg), Config(dict(model=dict(a=[1, 2], b=None))))
+
+
+def test_what_stays_of_a_list_is_taken_from_the_original(tmp_path):
+    heads = [dict(type='FCNHead', in_channels=8, loss=dict(type='A')), dict(type='FCNHead', in_channels=16), 7]
+    hooks = [dict(type='EMAHook', momentum=0.1)]
+    (tmp_path / 'old.py').write_text(f'model = dict(heads={heads!r})\ncustom_hooks = {hooks!r}\n')
+    old = Config.fromfile(tmp_path / 'old.py')
+    changed = [dict(heads[0], in_channels=32, in_index=1), heads[1], dict(type='Other')]
+    new = Config(dict(model=dict(heads=changed), custom_hooks=[*hooks, dict(type='FiniteLossHook')]))
+    assert write_swapped(old, new, str(tmp_path / 'old.py'), tmp_path / 'new.py', '')
+    text = (tmp_path / 'new.py').read_text()
+    assert 'dict(_base_.model.heads[0], in_channels=32, in_index=1), _base_.model.heads[1], ' in text
+    assert "custom_hooks = [*_base_.custom_hooks, dict(type='FiniteLossHook')]" in text
+    shorter = Config(dict(model=dict(heads=[dict(type='FCNHead')]), custom_hooks=[]))
+    assert write_swapped(old, shorter, str(tmp_path / 'old.py'), tmp_path / 'shorter.py', '')

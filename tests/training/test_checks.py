@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.training import checks
 from cvt_backbone.training import image_loading as loading
+from cvt_backbone.training.start import check_last
 from helpers import ROOT
 from helpers.class_folders import DIGITS, IMAGENET, classifier, make_folders
 from helpers.tools import tool
@@ -51,6 +53,24 @@ def test_broken_image_is_named_and_left_out_or_an_error(tmp_path, how, is_error,
     assert all(re.fullmatch(rf'cannot read the image {bad} \(.*\); another one takes its place', m) for m in said)
     with pytest.raises(OSError, match='cannot read the image'):  # the figure of fewer images would not be that of all
         DATASETS.build({**settings, 'pipeline': cfg.val_dataloader.dataset.pipeline})[index]
+
+
+def test_a_decoder_that_says_nothing(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise EOFError
+
+    monkeypatch.setattr('mmcv.imfrombytes', fail)
+    (tmp_path / 'a.jpg').touch()
+    with pytest.raises(OSError, match=r'a\.jpg \(EOFError\); repair'):
+        loading.LoadImageOrName()({'img_path': str(tmp_path / 'a.jpg')})
+
+
+@pytest.mark.parametrize('name', ['', ' '])
+def test_empty_name_of_the_last_checkpoint(tmp_path, name):
+    """mmengine writes the name in place; a run that is killed meanwhile leaves none."""
+    (tmp_path / 'last_checkpoint').write_text(name)
+    with pytest.raises(InputError, match=r'--resume: .*last_checkpoint is empty, .*--resume CHECKPOINT'):
+        check_last(Config(dict(resume=True, work_dir=str(tmp_path))))
 
 
 def runner(world_size):

@@ -4,10 +4,12 @@ What random numbers a run draws, in the data set and in the model, shows in its 
 """
 
 import errno
+import itertools
 import os
 import random
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from cvt_backbone import files
 from cvt_backbone import training as hooks
 from cvt_backbone.errors import TrainingStopped
 from cvt_backbone.training import start_worker
@@ -210,7 +213,8 @@ def test_full_disk(tmp_path, monkeypatch, full):
 
 
 def test_no_room_for_the_name(tmp_path, monkeypatch):
-    part = tmp_path / f'.last_checkpoint.{os.getpid()}.part'
+    monkeypatch.setattr(files.secrets, 'token_hex', lambda count: 'x')
+    part = tmp_path / '.last_checkpoint.x.part'
     part.mkdir()  # swept away at the start, so it comes back with the first iteration
     act = Act('before_train_iter', 1, lambda runner: part.mkdir())
     with pytest.raises(TrainingStopped, match=r'cannot write .*last_checkpoint') as stop:
@@ -319,3 +323,12 @@ def test_workers_heed_sigterm_of_their_parent_alone():
         worker.terminate()
         worker.join(30)
         assert worker.exitcode == 0
+
+
+def test_epochs_and_processes_draw_other_numbers(monkeypatch):
+    seeds = []
+    for epoch, rank in itertools.product(range(3), range(2)):
+        monkeypatch.setattr('cvt_backbone.training.random_state.get_dist_info', lambda rank=rank: (rank, 2))
+        hooks.RandomStateHook().before_train_epoch(SimpleNamespace(seed=7, epoch=epoch, train_loop=None))
+        seeds.append(torch.initial_seed())
+    assert len(set(seeds)) == len(seeds)

@@ -12,6 +12,12 @@ ZERO = dict(type='DeepSpeedStrategy')
 ZERO_OPTIM = dict(type='DeepSpeedOptimWrapper')
 
 
+@pytest.fixture(autouse=True)
+def launched(monkeypatch):
+    """As torchrun starts a process."""
+    monkeypatch.setenv('RANK', '0')
+
+
 def config(strategy, launcher='pytorch', optim=None, **more):
     return Config(dict(strategy=strategy, launcher=launcher, optim_wrapper=optim or dict(type='OptimWrapper'), **more))
 
@@ -58,6 +64,13 @@ def test_pytorch_that_shards_on_gpus_alone(strategy, monkeypatch):
     monkeypatch.setattr(torch, '__version__', type(torch.__version__)('2.1.2'))
     with pytest.raises(InputError, match=r'strategy: PyTorch 2\.1\.2 shards models on GPUs alone'):
         launch.set_launcher(config(strategy, env_cfg=dict(dist_cfg=dict(backend='gloo'))), 'pytorch')
+
+
+@pytest.mark.parametrize('launcher', list(launch.RANKS))
+def test_launcher_that_has_not_started_the_process(launcher, monkeypatch):
+    monkeypatch.delenv(launch.RANKS[launcher], raising=False)
+    with pytest.raises(InputError, match=rf'--launcher: {launcher} did not start this process, .*dist_train\.sh'):
+        launch.set_launcher(Config({}), launcher)
 
 
 def test_shards_lie_on_the_cpu_where_there_is_no_gpu(monkeypatch):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from cvt_backbone.analysis.tables import markdown
 from cvt_backbone.cli.list import start
 from cvt_backbone.configs import shipped
@@ -17,7 +19,10 @@ from cvt_backbone.files import replacing
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = ROOT / 'model-index.yml'
-PAGES = ('README.md', 'docs/zoo/weights.md', 'docs/zoo/configs.md', 'docs/howto/evaluate_imagenet.md')
+PEERS = ROOT / 'docs/results/peers.yml'
+PAGES = (
+    'README.md', 'docs/zoo/weights.md', 'docs/zoo/configs.md', 'docs/howto/evaluate_imagenet.md', 'docs/results/coco.md'
+)  # fmt: skip
 HOSTS = {'huggingface.co': 'Hugging Face', 'passl.bj.bcebos.com': 'PASSL'}
 
 
@@ -54,7 +59,8 @@ def zoo_table() -> str:
 
 
 def config_table(*folders: str) -> str:
-    """The configs of some folders below configs/, family by family."""
+    """The configs of some folders below configs/, family by family; their results, as soon as there is one."""
+    header = ['config', 'data', 'starts from', 'windows', 'schedule', 'batch', 'result']
     published = {entry.name: entry for entry in read_metafiles() if entry.weights}
     rows = [
         [
@@ -64,11 +70,30 @@ def config_table(*folders: str) -> str:
             ', '.join(entry.windows.replace('-', 'global').split()),
             entry.schedule,
             entry.metadata['Batch Size'],
+            '<br>'.join(map(str, entry.results)),
         ]
         for entry in read_metafiles()
         if Path(entry.config).parts[1] in folders
     ]
-    return markdown(['config', 'data', 'starts from', 'windows', 'schedule', 'batch'], rows, 'lllllr')
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return markdown(header, rows, 'lllllr')
+
+
+def peers_table() -> str:
+    """Published rows of peers, then ours under the same detector and schedule."""
+    rows: list[list[object]] = [
+        [peer['backbone'], '', f'{peer["box AP"]:.1f}', f'{peer["mask AP"]:.1f}', f'reported, {peer["source"]}']
+        for peer in yaml.safe_load(PEERS.read_text())
+    ]
+    for entry in read_metafiles():
+        if re.fullmatch(r'mask-rcnn_cvt-(13|21)(-global|-window14(-4global)?)?_fpn_1x_coco', stem(entry)):
+            name = [f'`{stem(entry)}`', ', '.join(entry.windows.replace('-', 'global').split())]
+            rows += [
+                [*name, f'{result.metrics["box AP"]:.1f}', f'{result.metrics["mask AP"]:.1f}', result.source]
+                for result in entry.results
+            ] or [[*name, '', '', 'not run']]
+    return markdown(['backbone or config', 'windows', 'box AP', 'mask AP', 'where from'], rows, 'llrrl')
 
 
 def evaluation_commands() -> str:
@@ -88,6 +113,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     'classification': partial(config_table, 'cls'),
     'digits': partial(config_table, 'demo', 'ablations'),
     'evaluation': evaluation_commands,
+    'peers': peers_table,
 }
 
 

@@ -10,7 +10,9 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    *train_pipeline[:-1],
+    train_pipeline[0],
+    train_pipeline[2],
+    train_pipeline[1],  # in the pixels of the original, where predictions are drawn
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 train_dataloader = dict(

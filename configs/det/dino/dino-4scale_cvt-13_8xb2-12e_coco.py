@@ -10,11 +10,6 @@ default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook'))
 custom_hooks = [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]
 train_dataloader = dict(worker_init_fn=dict(type='start_worker'))
 val_dataloader = dict(worker_init_fn=dict(type='start_worker'))
-# What _base_/runtime and _base_/datasets say elsewhere; here those parts are mmdet's.
-default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook'))
-custom_hooks = [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]
-train_dataloader = dict(worker_init_fn=dict(type='start_worker'))
-val_dataloader = dict(worker_init_fn=dict(type='start_worker'))
 
 model = dict(
     backbone=dict(_delete_=True, **_base_.backbones.cvt_13, out_indices=(1, 2), num_extra_levels=1),
@@ -23,5 +18,4 @@ model = dict(
 )
 optim_wrapper = dict(paramwise_cfg=dict(_delete_=True, **_base_.backbone_tenth))
 auto_scale_lr = dict(enable=False)
-train_cfg = dict(type='ResumableEpochLoop')
 train_cfg = dict(type='ResumableEpochLoop')

@@ -9,11 +9,6 @@ default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook'))
 custom_hooks = [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]
 train_dataloader = dict(worker_init_fn=dict(type='start_worker'))
 val_dataloader = dict(worker_init_fn=dict(type='start_worker'))
-# What _base_/runtime and _base_/datasets say elsewhere; here those parts are mmdet's.
-default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook'))
-custom_hooks = [dict(type='RandomStateHook'), dict(type='FiniteLossHook')]
-train_dataloader = dict(worker_init_fn=dict(type='start_worker'))
-val_dataloader = dict(worker_init_fn=dict(type='start_worker'))
 
 model = dict(
     # strides 4, 8, 16 and 32

@@ -1,10 +1,12 @@
-"""One measurement in a process of its own: :func:`run_child` starts it, :func:`main` is what runs there.
+"""One measurement in a process of its own: :func:`run_child` starts it, :mod:`.child` is what runs there.
 
 Latency: wall time of one call, after warm-up; on CUDA between two synchronisations.
 
 - infer: the forward pass in eval mode under ``no_grad``; of a detector or segmentor ``mode='predict'``.
 - train: forward and backward in train mode with gradients set to None before; no optimiser step. The loss of a
   backbone is the sum of the means of its maps, that of a detector or segmentor its own.
+- fp32, tf32: products and convolutions of a GPU rounded to TF32 in neither or in both. (By itself PyTorch rounds the
+  convolutions only.)
 - bf16: the forward pass under autocast; OpenVINO's INFERENCE_PRECISION_HINT, which is f32 for fp32. In Mask R-CNN
   autocast covers backbone and neck and its heads get fp32 maps, because mmcv's RoI operations have no bf16 kernel on a
   CPU.
@@ -29,12 +31,11 @@ import gc
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -44,14 +45,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...backbone import CvT
 from ...errors import InputError
-from ...export.engines import compile_openvino, open_onnx, read_openvino
-from ...export.formats import trace_openvino
-from ...export.graph import capture, make_onnx
-from ...files import replacing
 from .. import flops, trial
 from . import build
+from .engine_files import load
 from .peers import FILE_ENGINES, PEERS
 
 SMALL = (128, 128)
@@ -72,7 +69,7 @@ class Job:
         work: ``infer`` or ``train``.
         size: Height and width of the image in pixels.
         batch: Number of images.
-        dtype: ``fp32`` or ``bf16``.
+        dtype: ``fp32``, ``tf32`` or ``bf16``.
         device: ``cpu`` or ``cuda``.
         threads: Threads of torch and of the engine.
         repeat: Timed runs.
@@ -99,7 +96,7 @@ def run_child(
     """Do one task in a new process.
 
     Args:
-        kind: A name of :data:`TASKS`.
+        kind: A name of :data:`.child.TASKS`.
         arguments: What that function takes, as JSON knows it.
         threads: Threads of the process.
         timeout: Seconds after which it is ended.
@@ -112,8 +109,8 @@ def run_child(
     environment = os.environ | dict(OMP_NUM_THREADS=str(threads), TORCHINDUCTOR_COMPILE_THREADS=str(threads))
     try:
         done = subprocess.run(
-            [sys.executable, '-m', __spec__.name, json.dumps(task)], capture_output=True, text=True, timeout=timeout,
-            env=environment, check=False,
+            [sys.executable, '-m', f'{__package__}.child', json.dumps(task)], capture_output=True, text=True,
+            timeout=timeout, env=environment, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return dict(failure=f'longer than {timeout:g} s')
@@ -129,16 +126,6 @@ def read_answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
         return dict(failure=OUT_OF_MEMORY)
     last = (done.stderr.strip().splitlines() or ['no message'])[-1]
     return dict(failure=f'failed: ended with status {done.returncode}: {last[:200]}')
-
-
-def main() -> None:
-    """Do the task given as JSON and print the answer."""
-    task = json.loads(sys.argv[1])
-    with suppress(OSError):
-        Path('/proc/self/oom_score_adj').write_text('1000')  # the first to go, before anybody else on the machine
-    if task['memory_limit']:
-        resource.setrlimit(resource.RLIMIT_DATA, (task['memory_limit'],) * 2)
-    print(f'\n{MARK}{json.dumps(attempt(TASKS[task["kind"]], task["arguments"]))}', flush=True)
 
 
 def attempt(task: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -166,27 +153,49 @@ def measure(**arguments: Any) -> dict[str, Any]:
         ``seconds`` of each timed run and ``peak_bytes`` over idle.
     """
     job = Job(**arguments | dict(size=tuple(arguments['size'])))
-    torch.set_num_threads(job.threads)
-    torch.manual_seed(0)
-    model = build.build(PEERS[job.peer], job.model).to(job.device) if job.file is None else _load(job)
-    model.train(job.work == 'train')
-    if job.dtype == 'bf16' and job.model == 'mask-rcnn':
-        _autocast_features(model, job.device)
-    make_input = _make_input(job, model, job.size)
+    model = prepare(job)
+    make_input = input_maker(job, model, job.size)
     data = make_input()
     if job.engine == 'compile':
-        (model if job.model == 'backbone' else model.backbone).compile(dynamic=False)
-        _run(job, model, data)
+        run_step(job, model, data)
     elif job.engine == 'eager':
-        _run(job, model, _make_input(job, model, SMALL)())
+        run_step(job, model, input_maker(job, model, SMALL)())
     model.zero_grad()
     idle = _start_memory(job.device)
 
-    warm_up = [_run(job, model, data)]
+    warm_up = [run_step(job, model, data)]
     while len(warm_up) < 3 and sum(warm_up) < WARM_UP:
-        warm_up.append(_run(job, model, make_input()))
-    seconds = [_run(job, model, make_input()) for _ in range(1 if warm_up[-1] > LONG_RUN else job.repeat)]
+        warm_up.append(run_step(job, model, make_input()))
+    seconds = [run_step(job, model, make_input()) for _ in range(1 if warm_up[-1] > LONG_RUN else job.repeat)]
     return dict(seconds=seconds, peak_bytes=_peak_memory(job.device) - idle)
+
+
+def measure_each(jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Measure several jobs in one process, which on a GPU spares the start of the others.
+
+    Args:
+        jobs: The fields of each :class:`Job`.
+
+    Returns:
+        ``answers``: for each job what :func:`measure` returned, or ``failure``.
+    """
+    return dict(answers=[attempt(measure, job) for job in jobs])
+
+
+def prepare(job: Job) -> nn.Module:
+    """Build the model of a job on its device, or load its file, and set threads, seed and TF32."""
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(0)
+    _allow_tf32(job.dtype)
+    if job.engine in FILE_ENGINES:
+        return load(job.engine, job.file, job.dtype)
+    model = build.build(PEERS[job.peer], job.model).to(job.device)
+    model.train(job.work == 'train')
+    if job.dtype == 'bf16' and job.model == 'mask-rcnn':
+        _autocast_features(model, job.device)
+    if job.engine == 'compile':
+        (model if job.model == 'backbone' else model.backbone).compile(dynamic=False)
+    return model
 
 
 def count(peer: str, model: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -210,7 +219,7 @@ def measure_gemm(dtype: str, device: str, threads: int) -> dict[str, Any]:
     """Measure the fastest of ten large matrix products.
 
     Args:
-        dtype: ``fp32`` or ``bf16``.
+        dtype: ``fp32``, ``tf32`` or ``bf16``.
         device: ``cpu`` or ``cuda``.
         threads: Threads of torch.
 
@@ -218,67 +227,21 @@ def measure_gemm(dtype: str, device: str, threads: int) -> dict[str, Any]:
         ``flops`` per second, and ``device``, which names it.
     """
     torch.set_num_threads(threads)
+    _allow_tf32(dtype)
     side = 8192 if device == 'cuda' else 4096
-    a = torch.randn(side, side, device=device, dtype=dict(fp32=torch.float32, bf16=torch.bfloat16)[dtype])
+    a = torch.randn(side, side, device=device, dtype=torch.bfloat16 if dtype == 'bf16' else torch.float32)
     fastest = min(_timed(device, lambda: torch.mm(a, a)) for _ in range(10))
     name = device.upper()
     if device == 'cuda':
-        tf32 = [('products', torch.backends.cuda.matmul.allow_tf32), ('convolutions', torch.backends.cudnn.allow_tf32)]
-        switches = ', '.join(f'TF32 in {what} {"on" if allowed else "off"}' for what, allowed in tf32)
-        name = f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, {switches}'
+        name = f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}'
     return dict(flops=2 * side**3 / fastest, device=name)
 
 
-def write_file(**arguments: Any) -> dict[str, Any]:
-    """Write the file that a job runs.
-
-    Args:
-        **arguments: The fields of :class:`Job`.
-
-    Returns:
-        Nothing.
-    """
-    job = Job(**arguments)
-    torch.manual_seed(0)
-    model = build.build(PEERS[job.peer], job.model).requires_grad_(False)
-    shape = [job.batch, 3, *job.size]
-    with replacing(Path(job.file), suffix=FILE_ENGINES[job.engine]) as part:
-        if job.engine == 'openvino':
-            import openvino
-
-            openvino.serialize(trace_openvino(model, shape), str(part), str(Path(job.file).with_suffix('.bin')))
-        else:
-            image = torch.zeros(shape)
-            open_sizes = isinstance(model, CvT)
-            program = capture(model, model) if open_sizes else torch.export.export(model, (image,), strict=False)
-            outputs = [f'map{i}' for i in range(len(model(image[..., :64, :64])))]
-            part.write_bytes(make_onnx(program, outputs).SerializeToString())
-    return {}
+def _allow_tf32(dtype: str) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == 'tf32'
 
 
-class _File(nn.Module):
-    """A file in its engine, called as the model is: the outputs stay where the engine puts them."""
-
-    def __init__(self, run: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.run = run
-
-    def forward(self, image: torch.Tensor) -> Any:
-        """(B, C, H, W) -> the outputs."""
-        return self.run(image.numpy())
-
-
-def _load(job: Job) -> nn.Module:
-    if job.engine == 'openvino':
-        return _File(compile_openvino(read_openvino(job.file), dict(fp32='f32', bf16='bf16')[job.dtype]))
-    session = open_onnx(job.file)
-    return _File(lambda image: session.run(None, {'image': image}))
-
-
-TASKS: dict[str, Callable[..., dict[str, Any]]] = dict(measure=measure, gemm=measure_gemm, write_file=write_file)
-
-
-def _make_input(job: Job, model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
+def input_maker(job: Job, model: nn.Module, size: tuple[int, int]) -> Callable[[], Any]:
     """A function that gives what one run takes; models write into their data, so each run gets its own."""
     if job.model == 'backbone':
         image = torch.rand(job.batch, 3, *size, device=job.device)
@@ -288,8 +251,8 @@ def _make_input(job: Job, model: nn.Module, size: tuple[int, int]) -> Callable[[
     return lambda: model.data_preprocessor(deepcopy(batch), training=job.work == 'train')
 
 
-def _run(job: Job, model: nn.Module, data: Any) -> float:
-    """Seconds of one step."""
+def run_step(job: Job, model: nn.Module, data: Any) -> float:
+    """Seconds of one step, of which the gradients stay."""
     model.zero_grad()
     return _timed(job.device, lambda: _step(job, model, data))
 
@@ -347,7 +310,3 @@ def _peak_memory(device: str) -> int:
 def _status(key: str) -> int:
     """Bytes; ``ru_maxrss`` would not do, since a process inherits it from the one that started it."""
     return int(re.search(rf'{key}:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
-
-
-if __name__ == '__main__':
-    main()

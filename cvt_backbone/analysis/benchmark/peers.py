@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...window_sizes import spread_global
-
 MODELS = ('backbone', 'mask-rcnn', 'upernet')
+# spread_global(10, 14, 4), whose module needs PyTorch, while the command's help does not.
+FOUR_GLOBAL = (14, None, 14, 14, None, 14, 14, None, 14, None)
 WORKS = ('infer', 'train')
-DTYPES = ('fp32', 'bf16')
+DTYPES = ('fp32', 'tf32', 'bf16')
 ENGINES = ('eager', 'compile', 'onnxruntime', 'openvino')
 FILE_ENGINES = {'onnxruntime': '.onnx', 'openvino': '.xml'}  # that run a file, of a backbone that infers
 
@@ -41,17 +41,15 @@ class Peer:
 
 
 def _cvt_peers() -> dict[str, Peer]:
-    """CvT-13 with global attention and with windows; each exact, deployed, with gradient checkpointing."""
+    """CvT-13 with global attention, windows and both; each exact, deployed, with gradient checkpointing."""
     peers = {}
-    windows_of = {
-        'global': None,
-        'w56-28': (56, 28, None),
-        'w56-28-14': (56, 28, 14),
-        'w56-28-14-4g': (56, 28, spread_global(10, 14, 4)),
-    }
-    for key, windows in windows_of.items():
-        shown = '(56, 28, 14), four global blocks' if key.endswith('4g') else windows
-        name, label = f'cvt-13-{key}', f'CvT-13, {f"windows {shown}" if windows else "global"}'
+    for key, windows, text in (
+        ('global', None, 'global'),
+        ('w56-28', (56, 28, None), 'windows (56, 28, None)'),
+        ('w56-28-14', (56, 28, 14), 'windows (56, 28, 14)'),
+        ('w56-28-14-4-global', (56, 28, FOUR_GLOBAL), 'windows (56, 28, 14), 4 blocks global'),
+    ):
+        name, label = f'cvt-13-{key}', f'CvT-13, {text}'
         plain = dict(type='CvT', arch='cvt-13', window_sizes=windows)
         peers[name] = Peer(label, plain)
         peers[f'{name}-deployed'] = Peer(f'{label}, deployed', plain, deploy=True, works=('infer',))

@@ -70,9 +70,9 @@ class Header:
     gemm: dict[str, float]
 
 
-def write_tables(folder: Path, results: Sequence[Result], header: Header) -> None:
-    """Write ``results.csv`` and ``results.md``."""
-    for name, text in (('results.csv', make_csv(results)), ('results.md', make_markdown(results, header))):
+def write_tables(folder: Path, results: Sequence[Result], header: Header, ending: str = '') -> None:
+    """Write ``results.csv`` and ``results.md``, which ends with ``ending``."""
+    for name, text in (('results.csv', make_csv(results)), ('results.md', make_markdown(results, header) + ending)):
         with replacing(folder / name) as part:
             part.write_text(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import re
@@ -29,15 +30,17 @@ def plan(args: argparse.Namespace) -> list[Job]:
     """The jobs in the order they are measured in; peers that share model, work, dtype and size are neighbours.
 
     Raises:
-        InputError: There is no CUDA device, an engine is not installed, or no peer can do the work.
+        InputError: There is no CUDA device, none for TF32, an engine is not installed, or no peer can do the work.
     """
     for engine in FILE_ENGINES.keys() & set(args.engines):
         if find_spec(engine) is None:
             raise InputError(f'--engines: {engine} is not installed: pip install "cvt_backbone[export,openvino]"')
         if args.device != 'cpu':
             raise InputError(f'--engines: {engine} is measured on the CPU; leave --device out')
+    if args.device != 'cuda' and 'tf32' in args.dtypes:
+        raise InputError('--dtypes: tf32 is a way of GPUs; choose fp32 or bf16, or --device cuda')
     if args.device == 'cuda' and not torch.cuda.is_available():
-        raise InputError('--device: PyTorch finds no CUDA device here; leave --device out to measure on the CPU')
+        raise InputError('--device: PyTorch finds no CUDA device here; --device cpu measures on the CPU')
     jobs = [
         Job(name, model, work, size, max(args.batch, 2) if (model, work) == ('upernet', 'train') else args.batch,
             dtype, args.device, args.threads, args.repeat, engine)
@@ -117,7 +120,8 @@ def write_files(args: argparse.Namespace, results: Sequence[Result], folder: Pat
             file = str(folder / 'files' / f'{job.peer}_{size}{suffix}')
             result.job = replace(job, file=file)
             if file not in failures and not Path(file).exists():
-                failures[file] = child(args, 'write_file', asdict(result.job)).get('failure')
+                task = dict(peer=job.peer, engine=job.engine, batch=job.batch, size=job.size, file=file)
+                failures[file] = child(args, 'write_file', task).get('failure')
             result.failure = failures.get(file)
 
 
@@ -158,12 +162,14 @@ def _macs_key(job: Job) -> tuple[str, str, tuple[int, int]]:
     return str({key: value for key, value in backbone.items() if key != 'with_cp'}), job.model, job.size
 
 
-def child(args: argparse.Namespace, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Do one task in its own process, under the limits of the command line."""
+def child(
+    args: argparse.Namespace, kind: str, arguments: dict[str, Any], seconds_left: float = math.inf
+) -> dict[str, Any]:
+    """Do one task in its own process, under the limits of the command line and of the time that is left."""
     limit = None
     if args.device == 'cpu':
         limit = int(args.memory_limit * 1e9) if args.memory_limit else _available_memory()
-    return run_child(kind, arguments, args.threads, args.timeout, limit)
+    return run_child(kind, arguments, args.threads, min(args.timeout, seconds_left), limit)
 
 
 def _available_memory() -> int | None:

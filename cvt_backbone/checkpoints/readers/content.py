@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from .safetensors_files import read_safetensors
 FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 
-def read_file(path: Path, map_location: Any = 'cpu', mmap: bool = True) -> tuple[Any, str, dict | None]:
+def read_file(path: Path, map_location: Any = 'cpu', mmap: bool = True) -> tuple[Any, str, Path | None]:
     """Read a file, or a folder as Hugging Face writes it.
 
     Args:
@@ -25,7 +24,7 @@ def read_file(path: Path, map_location: Any = 'cpu', mmap: bool = True) -> tuple
 
     Returns:
         What the file holds (a dict, perhaps nested); its container: ``torch``, ``safetensors`` or ``paddle``; and the
-        folder's ``config.json``.
+        ``config.json`` beside it, unread: it may belong to something else.
 
     Raises:
         CheckpointError: There is no such file, it is damaged, or it is none of these.
@@ -36,7 +35,7 @@ def read_file(path: Path, map_location: Any = 'cpu', mmap: bool = True) -> tuple
     if container == 'paddle':
         return read_pickle(path), container, None
     if container == 'safetensors':
-        return read_safetensors(path), container, _read_config(path.with_name('config.json'))
+        return read_safetensors(path), container, _existing(path.with_name('config.json'))
     return torch_files.read_torch(path, container == 'torch', map_location, mmap), 'torch', None
 
 
@@ -64,19 +63,13 @@ def container_of(path: Path) -> str:
     raise CheckpointError(f'{path} is no checkpoint: neither a torch file, nor safetensors, nor a pickle of Paddle')
 
 
-def _read_folder(path: Path, map_location: Any, mmap: bool) -> tuple[Any, str, dict | None]:
+def _read_folder(path: Path, map_location: Any, mmap: bool) -> tuple[Any, str, Path | None]:
     for name in FOLDER_FILES:
         if (path / name).is_file():
             content, container, _ = read_file(path / name, map_location, mmap)
-            return content, container, _read_config(path / 'config.json')
+            return content, container, _existing(path / 'config.json')
     raise CheckpointError(f'{path} is a folder without weights: it has none of {", ".join(FOLDER_FILES)}')
 
 
-def _read_config(path: Path) -> dict | None:
-    if not path.is_file():
-        return None
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f'{path} is no JSON: {error}') from error
-    return config if isinstance(config, dict) else None
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from ...configs import scope_of
 from ...errors import InputError
+from ...training.launch import RANKS
 from ..coco import CocoFile
 from .classifier import check_classes
 from .detector import check_detector
@@ -17,9 +18,6 @@ from .files import check_data, digits_folder
 from .segmentor import check_segmentor
 
 __all__ = ['check_annotations', 'check_classes', 'check_data', 'check_detector', 'check_segmentor', 'digits_folder']
-
-# Which process of a launcher this is; the process group does not exist yet.
-RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
 def check_annotations(
@@ -39,6 +37,7 @@ def check_annotations(
     Raises:
         InputError: The training or test would fail, run on nothing or learn wrong labels.
     """
+    # The process group does not exist yet.
     if int(os.environ.get(RANKS.get(launcher, ''), 0)) > 0:
         return
     scope = scope_of(cfg)

@@ -24,13 +24,13 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
         None: images are not counted.
 
     Raises:
-        InputError: There are fewer than two classes, not as many as the head has, not the same in all splits, or no image.
+        InputError: There are fewer than two classes, other ones than the head or another split has, or no image.
     """
     expected = cfg.model.get('head', {}).get('num_classes')
     first: tuple[str, Path, set[str]] | None = None
     for split, dataset in _splits(cfg, splits):
-        root = Path(dataset['data_root'])
-        ann_file = _ann_file(dataset)
+        root = Path(dataset.get('data_root') or '')
+        ann_file = _ann_file(dataset, root)
         if ann_file is not None:
             _check_labels(root / ann_file, split, expected)
             continue
@@ -65,12 +65,12 @@ def _splits(cfg: Config, splits: tuple[str, ...]) -> Iterator[tuple[str, dict]]:
                 yield split, dataset
 
 
-def _ann_file(dataset: dict) -> str | None:
+def _ann_file(dataset: dict, root: Path) -> str | None:
     """The file of labels, where there is one: the config's, or the one that mmpretrain finds by itself."""
     by_itself = f'meta/{dataset.get("split")}.txt'
     if dataset.get('ann_file'):
         return dataset['ann_file']
-    return by_itself if (Path(dataset['data_root']) / by_itself).is_file() else None
+    return by_itself if (root / by_itself).is_file() else None
 
 
 def _check_labels(path: Path, split: str, expected: int | None) -> None:

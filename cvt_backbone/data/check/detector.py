@@ -132,21 +132,21 @@ def _check_masks(split: str, file: CocoFile, wanted: np.ndarray, settings: dict,
     if lacking.any():
         advice = 'give masks, or write a config without them: cvt-backbone new'
         raise InputError(
-            f'annotations: {lacking.sum()} of {used.sum()} boxes of the {split} data in {file.path} have no mask, and the '
-            f'config trains or compares masks; {advice}'
+            f'annotations: {lacking.sum()} of {used.sum()} boxes of the {split} data in {file.path} have no mask, and '
+            f'the config trains or compares masks; {advice}'
         )
     wrong = used & ~file.fits
     if wrong.any():
         name = file.names[file.images[wrong][0]]
         raise InputError(
-            f'annotations: {wrong.sum()} of {used.sum()} masks of the {split} data in {file.path} have another size than '
-            f'their image, the first in {name}'
+            f'annotations: {wrong.sum()} of {used.sum()} masks of the {split} data in {file.path} have another size '
+            f'than their image, the first in {name}'
         )
     codes = used & (file.masks == RUN_LENGTHS) & ~file.crowd
     if codes.any() and any(part.get('poly2mask') is False for part in with_mask):
         raise InputError(
-            f'annotations: {codes.sum()} of {used.sum()} masks of the {split} data in {file.path} are run-length codes, '
-            f'which mmdet ignores unless LoadAnnotations has poly2mask=True'
+            f'annotations: {codes.sum()} of {used.sum()} masks of the {split} data in {file.path} are run-length '
+            f'codes, which mmdet ignores unless LoadAnnotations has poly2mask=True'
         )
     broken = used & (file.masks == BROKEN)
     if broken.any():
@@ -166,8 +166,8 @@ def _check_evaluators(split: str, file: CocoFile, evaluators: list[dict]) -> Non
             warn(f'{split}_evaluator.ann_file is {ann_file}, but the {split} data are those of {file.path}')
         if _compares([evaluator]) and file.lacks_iscrowd:
             raise InputError(
-                f"annotations: {file.lacks_iscrowd} annotations of {file.path} have no iscrowd, which COCO's evaluation "
-                f'reads; give them "iscrowd": 0'
+                f"annotations: {file.lacks_iscrowd} annotations of {file.path} have no iscrowd, which COCO's "
+                f'evaluation reads; give them "iscrowd": 0'
             )
 
 

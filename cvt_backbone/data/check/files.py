@@ -89,7 +89,8 @@ def classes_of(split: str, dataset: Any) -> list[str]:
     classes = dataset.metainfo.get('classes')
     if isinstance(classes, str):
         raise InputError(
-            f'metainfo: classes of the {split} data is the string {classes!r}; one class is a tuple, too: ({classes!r},)'
+            f'metainfo: classes of the {split} data is the string {classes!r}; one class is a tuple, too: '
+            f'({classes!r},)'
         )
     if not classes:
         raise InputError(f'metainfo: the {split} data name no classes; give metainfo=dict(classes=(...))')

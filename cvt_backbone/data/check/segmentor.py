@@ -107,6 +107,6 @@ def _check_labels(split: str, dataset: Any, content: MaskContent, classes: list[
     without = [name for i, name in enumerate(classes) if i not in there]
     if without:
         warn(
-            f'{len(without)} of {len(classes)} classes have no pixel in the {content.read} masks of the {split} data that '
-            f'were read: {first_three(without)}'
+            f'{len(without)} of {len(classes)} classes have no pixel in the {content.read} masks of the {split} data '
+            f'that were read: {first_three(without)}'
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ...configs import scope_of
+from ...configs import is_new_style, scope_of
 from ...configs.text import config_text
 from ...errors import InputError
 from ...files import replacing
@@ -36,6 +36,11 @@ def make_plan(cfg: Config, request: Request) -> Plan:
     Raises:
         InputError: The data or the config cannot be used; the message says why.
     """
+    if is_new_style(cfg):
+        raise InputError(
+            f'config: {request.config} is of the new style (read_base), on which no _base_ can stand; take one by '
+            f'names, such as the copy that `cvt-backbone train` leaves in its work dir'
+        )
     for split in ('train', 'val'):
         if not cfg.get(f'{split}_dataloader'):
             raise InputError(

@@ -136,8 +136,8 @@ def _masks(cfg: Config, files: Sequence[CocoFile]) -> str:
     if lacking < len(kinds):
         file = next(file for file in files if (file.masks[file.used] == NO_MASK).any())
         raise InputError(
-            f'annotations: {lacking} of {len(kinds)} boxes have no mask, such as some in {file.path}; the config needs one '
-            f'for each, or none at all'
+            f'annotations: {lacking} of {len(kinds)} boxes have no mask, such as some in {file.path}; the config needs '
+            f'one for each, or none at all'
         )
     roi_head = cfg.model.get('roi_head') or {}
     if kind_of(roi_head) not in ('StandardRoIHead', 'CascadeRoIHead') or not roi_head.get('mask_head'):

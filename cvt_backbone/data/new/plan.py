@@ -140,6 +140,6 @@ def same_data(request: Request) -> str:
     if request.train.is_file():
         return 'training and validation data are the same: the scores say nothing about other images'
     raise InputError(
-        f'--val: {request.val} gives the same data as --train; put the splits into folders or files named train and val, '
-        f'or name them one by one'
+        f'--val: {request.val} gives the same data as --train; put the splits into folders or files named train and '
+        f'val, or name them one by one'
     )

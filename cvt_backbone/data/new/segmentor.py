@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -42,8 +41,8 @@ def new_segmentor(cfg: Config, request: Request) -> Plan:
     highest = max(max(content.ids, default=0) for content in contents)
     if len(set(contents[0].ids)) < 2:
         raise InputError(
-            f'masks: {train.masks} holds only the label ids {sorted(set(contents[0].first))}; there must be two of 0 to '
-            f'254, for 255 is of no class'
+            f'masks: {train.masks} holds only the label ids {sorted(set(contents[0].first))}; there must be two of 0 '
+            f'to 254, for 255 is of no class'
         )
     classes, named_by = _names(request, train, highest)
     if highest >= len(classes):

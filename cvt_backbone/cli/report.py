@@ -1,0 +1,163 @@
+"""Write the result of finished runs into the metafile of their config, from which the tables are made.
+
+Reads log, config and checkpoint of each work dir of `train`. Work dirs of one config are its seeds: one entry with the
+mean. Nothing is written unless every run ended, was trained as its config says and logged its figures. Data root, work
+dir, seed, workers and intervals of hooks may differ, and how the total batch is spread over GPUs.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..configs import config_path, get_config
+from ..configs.results import ORIGINS, add_results, as_text, find_model, metafile_of
+from ..errors import InputError
+from .common import make_parser
+
+if TYPE_CHECKING:
+    from ..analysis.runs import Run
+
+TASKS = {'mask AP': 'Instance Segmentation', 'box AP': 'Object Detection', 'PQ': 'Panoptic Segmentation'}
+
+
+def main() -> None:
+    """Read the runs, write their entries."""
+    parser = make_parser(__doc__, 'work_dirs/segmentor --by "A. Doe" --dry-run', after='train')
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work dir of a finished run')
+    parser.add_argument('--by', required=True, metavar='NAME', help='who ran it: a person or a group')
+    parser.add_argument(
+        '--origin', choices=ORIGINS, default='contributed', help='what the tables call it (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--config',
+        metavar='FILE',
+        help='the config that was trained, with its metafile beside it (default: the shipped config of the same name)',
+    )
+    parser.add_argument('--hardware', metavar='NAME', help='the device, if the log names none or only says CPU')
+    parser.add_argument('--dry-run', action='store_true', help='print the entry and write nothing')
+    args = parser.parse_args()
+    from ..analysis.runs import read_run
+
+    if not args.by.strip():
+        raise InputError('--by: must name who ran it')
+    runs: dict[Path, list[Run]] = {}
+    for folder in args.work_dirs:
+        run = read_run(folder)
+        config = Path(config_path(args.config or Path(run.config).stem))
+        check_config(folder, run, config)
+        runs.setdefault(config, []).append(run)
+    entries: dict[Path, list[tuple[str, dict[str, Any]]]] = {}
+    for config, of_config in runs.items():
+        metafile = metafile_of(config)
+        result = make_result(of_config, find_model(metafile, config.name), args.by, args.origin, args.hardware)
+        entries.setdefault(metafile, []).append((config.name, result))
+    if args.dry_run:
+        print(*(as_text(result) for results in entries.values() for _, result in results), sep='', end='')
+        return
+    for metafile, results in entries.items():
+        add_results(metafile, results)
+        for name, result in results:
+            figures = ', '.join(f'{metric} {value}' for metric, value in result['Metrics'].items())
+            print(f'{name}: {figures}, written to {metafile}')
+    print('now make the tables: python tools/dev/make_tables.py')
+
+
+def check_config(folder: Path, run: Run, config: Path) -> None:
+    """See that a run was trained as its config says.
+
+    Raises:
+        InputError: The config has another name, settings differ, or all processes together had another batch.
+    """
+    from ..configs.differences import differences
+
+    if config.name != run.config:
+        raise InputError(f'--config: {folder} was trained with {run.config}, not with {config.name}')
+    named = get_config(config)
+    found = differences(run.cfg, named)
+    batch, base = batch_size(run), named.get('auto_scale_lr', {}).get('base_batch_size')
+    if batch != base:
+        found.append(f'total batch: {batch} in the run, {base} in the config')
+    if found:
+        raise InputError(
+            f'WORK_DIR: {folder} was not trained as {config.name} says; give your own config and its metafile by '
+            f'--config. Differences: {"; ".join(found)}'
+        )
+
+
+def batch_size(run: Run) -> int:
+    """Images of a step of all processes."""
+    accumulated = run.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1)
+    return run.cfg.train_dataloader.batch_size * run.processes * accumulated
+
+
+def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str, hardware: str | None) -> dict:
+    """The entry of the runs of one config.
+
+    Args:
+        runs: One a seed.
+        model: What the metafile says about the config.
+        by: Who ran it.
+        origin: One of ``ORIGINS``.
+        hardware: The device, where the logs do not name it.
+
+    Raises:
+        InputError: A device is unknown, or is named by the log and by ``hardware``; a seed or checkpoint comes twice,
+            or is in the metafile.
+    """
+    known = [digest for result in model.get('Results', []) for digest in result.get('Run', {}).get('Checkpoints', [])]
+    digests = [run.checkpoint for run in runs]
+    if len({run.seed for run in runs}) < len(runs) or len({*digests, *known}) < len(digests) + len(known):
+        raise InputError(f'WORK_DIR: a seed or checkpoint of {runs[0].config} comes twice, or is reported already')
+    devices = [name_device(run, hardware) for run in runs]
+    first = runs[0]
+    metrics = {name: round(statistics.mean(run.metrics[name] for run in runs), 2) for name in first.metrics}
+    unit = 'epochs' if 'max_epochs' in first.cfg.train_cfg else 'iterations'
+    details: dict[str, Any] = {
+        'Origin': origin,
+        'By': by.strip(),
+        'Date': str(date.today()),
+        'Hardware': '; '.join(dict.fromkeys(devices)),
+        'Schedule': f'{first.length} {unit}',
+        'Batch Size': batch_size(first),
+        'Seconds per Iteration': round(statistics.median(run.seconds for run in runs), 4),
+    }
+    if all(run.memory for run in runs):
+        details['Memory (GB)'] = round(max(run.memory or 0 for run in runs), 2)
+    if len(runs) > 1:
+        details['Each Seed'] = {name: [run.metrics[name] for run in runs] for name in metrics}
+    details |= {
+        'Versions': first.versions,
+        'Commit': ', '.join(dict.fromkeys(run.commit for run in runs)),
+        'Seeds': [run.seed for run in runs],
+        'Checkpoints': digests,
+        'Logs': [_short(run.log) for run in runs],
+    }
+    task = next((TASKS[name] for name in TASKS if name in metrics), None)
+    if task is None:
+        task = 'Semantic Segmentation' if 'mIoU' in metrics else 'Image Classification'
+    return {'Task': task, 'Dataset': model['Metadata']['Training Data'], 'Metrics': metrics, 'Run': details}
+
+
+def _short(log: Path) -> str:
+    """A path without what lies above the folder in which the user works."""
+    here, log = Path.cwd(), log.resolve()
+    return (log.relative_to(here) if log.is_relative_to(here) else log).as_posix()
+
+
+def name_device(run: Run, hardware: str | None) -> str:
+    """``8 x NVIDIA A100``.
+
+    Raises:
+        InputError: See :func:`make_result`.
+    """
+    if run.device is None and hardware is None:
+        raise InputError(
+            f'--hardware: {run.log} names no device; say what the run used, as in --hardware "NVIDIA A100"'
+        )
+    if run.device not in (None, 'CPU') and hardware is not None:
+        raise InputError(f'--hardware: the log names the device, {run.device}; leave the option out')
+    return f'{run.processes} x {hardware or run.device}'

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Train the rows that matter and report each: tools/dev/coco_rows.sh GPUS --by NAME [OPTIONS]; --help lists them.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+exec "${PYTHON:-python}" "$root/tools/dev/coco_rows.py" "$@"
