@@ -166,7 +166,7 @@ def store_no_matrix(path, windows):
 @pytest.mark.parametrize('deploy', [False, True], ids=['training', 'deployed'])
 @pytest.mark.parametrize('windows', WINDOWS, ids=str)
 def test_onnx_and_ir_of_a_backbone(build, windows, deploy, tmp_path, translated_once):
-    """Ten sizes, batches of one and three, from one file in each engine."""
+    """Ten sizes, batches of one and three, from one file in each engine; in OpenVINO the deployed one."""
     pytest.importorskip('onnxscript')
     exported = backbone(build, deploy, window_sizes=windows)
     write_onnx(exported, tmp_path / 'x.onnx')
@@ -182,6 +182,8 @@ def test_onnx_and_ir_of_a_backbone(build, windows, deploy, tmp_path, translated_
             worst = max(worst, deviation(exported.module(x), run(x)))
     assert worst < 1e-4
     assert run.metadata['deployed'] is deploy
+    if not deploy:  # OpenVINO reads the same operators
+        return
 
     pytest.importorskip('openvino')
     deviations = write(exported, 'openvino', tmp_path / 'x.xml')
@@ -214,10 +216,10 @@ def test_openvino_of_one_size(build, tmp_path):
     for other in (torch.randn(2, 3, 75, 51), torch.randn(1, 3, 75, 52)):
         with pytest.raises(ValueError, match=r'takes one image of 75x51 pixels \(export --size\)'):
             run(other)
-    for precision in ('f32', 'bf16'):  # always set: by itself OpenVINO takes bf16 where the CPU has it
-        run = OpenVinoModel(tmp_path / 'x.xml', precision)
-        assert run.model.get_property('INFERENCE_PRECISION_HINT') == getattr(openvino.Type, precision)
-        assert run.description.endswith(f'INFERENCE_PRECISION_HINT {precision}')
+    for precision, loaded in (('f32', run), ('bf16', OpenVinoModel(tmp_path / 'x.xml', 'bf16'))):
+        # Always set: by itself OpenVINO takes bf16 where the CPU has it.
+        assert loaded.model.get_property('INFERENCE_PRECISION_HINT') == getattr(openvino.Type, precision)
+        assert loaded.description.endswith(f'INFERENCE_PRECISION_HINT {precision}')
 
 
 @NEEDS_EXPORT
