@@ -73,9 +73,20 @@ def test_a_failed_run_leaves_the_others(tmp_path, monkeypatch):
 def test_figures_of_an_earlier_epoch_do_not_count(tmp_path):
     log = tmp_path / 'time/vis_data/scalars.json'
     log.parent.mkdir(parents=True)
-    entries = [{'lr': 1, 'time': 1, 'step': 9}, {**AP, 'step': 1}]
+    entries = [{'lr': 1, 'time': 1, 'step': 9}, {**AP, 'step': 1}, {'lr': 1, 'time': 1, 'step': 18}]
     log.write_text(''.join(json.dumps(entry) + '\n' for entry in entries))
     assert trainings.read_training(tmp_path, job()) == {}
+
+
+def test_validations_of_a_loop_of_iterations(tmp_path):
+    """mmengine gives them step 0."""
+    log = tmp_path / 'time/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    steps = [{'lr': 1, 'time': 1, 'step': 9}, {**AP, 'step': 0}, {'lr': 1, 'time': 3, 'step': 18}, {**AP, 'step': 0}]
+    log.write_text(''.join(json.dumps(entry) + '\n' for entry in steps))
+    found = trainings.read_training(tmp_path, job()._replace(cfg=Config(dict(train_cfg=dict(max_iters=18)))))
+    assert [entry['at'] for entry in found['validations']] == [9, 18]
+    assert (found['steps'], found['seconds a step']) == (18, 2)
 
 
 def test_an_evaluation(tmp_path, monkeypatch):

@@ -172,13 +172,14 @@ def run_job(job: Job, work_dir: Path) -> dict[str, Any]:
     command = [sys.executable, ROOT / 'tools' / tool, config, *filter(None, [job.checkpoint]), '--work-dir', folder]
     if job.checkpoint is None and (folder / 'last_checkpoint').is_file():
         command.append('--resume')  # not at the first start: it would overrule load_from
+    paths = [str(ROOT), str(ROOT / 'tools/dev'), *filter(None, [os.environ.get('PYTHONPATH')])]  # for custom_imports
     log, started = folder / 'output.log', time.monotonic()
     with log.open('a') as file:
         status = subprocess.run(
             list(map(str, command)),
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(paths)},
         ).returncode
     figures = read_training(folder, job) if job.checkpoint is None else read_evaluation(folder, job)
     if status or not figures:
@@ -203,13 +204,17 @@ def read_training(folder: Path, job: Job) -> dict[str, Any]:
     logs = sorted(folder.glob('*/vis_data/scalars.json'))
     entries = [entry for log in logs for entry in map(json.loads, log.read_text().splitlines())]
     steps = [entry for entry in entries if 'lr' in entry]
-    curve = {entry['step']: entry for entry in entries if _has_all(entry, job)}  # a repeated one wins
-    loop = job.cfg.train_cfg
-    end = loop.get('max_epochs') or loop.max_iters
-    if not steps or end not in curve:
+    # Validations by epoch or iteration; a later one replaces that of the part of a run which was done again.
+    by_epoch, done, curve = 'max_epochs' in job.cfg.train_cfg, 0, {}
+    for entry in entries:
+        if 'lr' in entry:
+            done = entry['step']
+        elif all(key in entry for key in job.metrics.values()):
+            curve[entry['step'] if by_epoch else done] = entry  # mmengine writes 0 where a loop counts iterations
+    if not steps or not curve or entries[-1] is not curve[max(curve)]:
         return {}
     return {
-        'metrics': _named(curve[end], job),
+        'metrics': _named(entries[-1], job),
         'validations': [{'at': at, **_named(entry, job)} for at, entry in sorted(curve.items())],
         'steps': max(entry['step'] for entry in steps),
         'seconds a step': round(statistics.median(entry['time'] for entry in steps), 4),
@@ -220,11 +225,7 @@ def read_evaluation(folder: Path, job: Job) -> dict[str, Any]:
     """What `test` logged last: the figures, as a part of a note; empty if it logged none."""
     logs = sorted(folder.glob('*/*.json'))
     found = json.loads(logs[-1].read_text()) if logs else {}
-    return {'metrics': _named(found, job)} if _has_all(found, job) else {}
-
-
-def _has_all(entry: dict[str, float], job: Job) -> bool:
-    return all(key in entry for key in job.metrics.values())
+    return {'metrics': _named(found, job)} if all(key in found for key in job.metrics.values()) else {}
 
 
 def _named(entry: dict[str, float], job: Job) -> dict[str, float]:
