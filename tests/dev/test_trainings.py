@@ -54,6 +54,16 @@ def test_what_is_done_is_not_repeated(tmp_path, monkeypatch):
     assert len(commands) == 5
 
 
+def test_a_lost_checkpoint_is_made_again_while_it_is_needed(tmp_path, monkeypatch):
+    commands = fake_trainings(monkeypatch, trainings, {'a': AP})
+    last = tmp_path / 'work/a/epoch_2.pth'
+    assert run(tmp_path, job(needed=last)) and run(tmp_path, job(needed=last))
+    assert len(commands) == 1
+    last.unlink()
+    assert run(tmp_path, job()) and len(commands) == 1
+    assert run(tmp_path, job(needed=last)) and len(commands) == 2
+
+
 def test_it_resumes_the_same_config_only(tmp_path, monkeypatch):
     commands = fake_trainings(monkeypatch, trainings, {})
     for seed in (0, 0, 1):
@@ -76,6 +86,16 @@ def test_figures_of_an_earlier_epoch_do_not_count(tmp_path):
     entries = [{'lr': 1, 'time': 1, 'step': 9}, {**AP, 'step': 1}, {'lr': 1, 'time': 1, 'step': 18}]
     log.write_text(''.join(json.dumps(entry) + '\n' for entry in entries))
     assert trainings.read_training(tmp_path, job()) == {}
+
+
+def test_a_model_that_finds_nothing_has_no_ap(tmp_path, monkeypatch):
+    """mmdet logs none then, and a diverging training ends with status 3 before its first validation."""
+    fake_trainings(monkeypatch, trainings, {'a': {}, 'b': {}, 'c': 3})
+    jobs = [job(), job('b', checkpoint=tmp_path / 'epoch_2.pth'), job('c')]
+    assert run(tmp_path, *jobs)
+    notes = [trainings.read_note(tmp_path / 'notes', one) for one in jobs]
+    assert [note['metrics'] for note in notes] == [{'box AP': 0.0, 'mask AP': 0.0}] * 3
+    assert ['diverged' in note for note in notes] == [False, False, True]
 
 
 def test_validations_of_a_loop_of_iterations(tmp_path):

@@ -12,8 +12,8 @@ STEP = 0.5  # seconds
 def fake_trainings(monkeypatch, trainings, figures):
     """Instead of starting a process, write the logs of train.py or test.py.
 
-    ``figures`` maps the name of a run to what it logs in the end, or is a function of the name; KeyError lets the run
-    fail. Returns the commands, in order.
+    ``figures`` maps the name of a run to what it logs in the end, or to its exit status, or is a function of the name;
+    KeyError lets the run fail. Returns the commands, in order.
     """
     commands = []
 
@@ -27,10 +27,13 @@ def fake_trainings(monkeypatch, trainings, figures):
         except KeyError:
             stdout.write('out of memory\n')
             return SimpleNamespace(returncode=1)
+        if isinstance(logged, int):
+            return SimpleNamespace(returncode=logged)
         if command[1].endswith('test.py'):
             (folder / 'time/time.json').write_text(json.dumps(logged))
             return SimpleNamespace(returncode=0)
         end = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
+        (folder / f'{"epoch" if "max_epochs" in cfg.train_cfg else "iter"}_{end}.pth').touch()
         entries = [{'lr': 1e-3, 'time': STEP, 'loss': 1.0, 'step': 240}]
         entries += [{**{key: value / 2 for key, value in logged.items()}, 'step': 1}] if end > 1 else []
         entries += [{**logged, 'step': end}]

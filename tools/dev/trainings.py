@@ -30,6 +30,7 @@ from cvt_backbone.analysis import plots
 from cvt_backbone.configs.text import config_text
 from cvt_backbone.errors import InputError
 from cvt_backbone.files import remove, replacing, writing
+from cvt_backbone.training.finite_loss import EXIT_STATUS as NOT_FINITE
 
 ROOT = Path(__file__).resolve().parents[2]
 AP = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
@@ -45,6 +46,7 @@ class Job(NamedTuple):
         settings: What its note must say; made of what YAML can hold.
         metrics: Name in tables -> in the log.
         checkpoint: Where a run that only evaluates has its weights from; None for a training.
+        needed: A file that later runs read. Without it, as on another machine, a noted run is repeated.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Job(NamedTuple):
     settings: dict[str, Any]
     metrics: dict[str, str] = AP
     checkpoint: Path | None = None
+    needed: Path | None = None
 
 
 def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
@@ -117,7 +120,9 @@ def run_jobs(jobs: Sequence[Job], notes: Path, args: argparse.Namespace) -> bool
     Raises:
         InputError: One failed; the others were done before.
     """
-    missing = [job for job in jobs if read_note(notes, job) is None]
+    missing = [
+        job for job in jobs if read_note(notes, job) is None or (job.needed is not None and not job.needed.is_file())
+    ]
     chosen = missing[: args.most]
     print(f'{len(jobs)} runs: {len(jobs) - len(missing)} in {notes}, {len(chosen)} to do, {args.jobs} at once')
     if args.most is not None:
@@ -157,7 +162,7 @@ def run_job(job: Job, work_dir: Path) -> dict[str, Any]:
         work_dir: Where its folder is made.
 
     Returns:
-        Its note.
+        Its note. A training that ended before a loss that is not finite has ``diverged`` and figures of zero.
 
     Raises:
         RuntimeError: It failed, or did not log the figures of its end.
@@ -182,6 +187,8 @@ def run_job(job: Job, work_dir: Path) -> dict[str, Any]:
             env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(paths)},
         ).returncode
     figures = read_training(folder, job) if job.checkpoint is None else read_evaluation(folder, job)
+    if status == NOT_FINITE:
+        status, figures = 0, {'metrics': _named({}, job), 'diverged': True}
     if status or not figures:
         last = (log.read_text().strip().splitlines() or ['nothing'])[-1]
         reason = f'exit status {status}' if status else f'no figures of its end; remove {folder} to begin anew'
@@ -209,7 +216,7 @@ def read_training(folder: Path, job: Job) -> dict[str, Any]:
     for entry in entries:
         if 'lr' in entry:
             done = entry['step']
-        elif all(key in entry for key in job.metrics.values()):
+        else:
             curve[entry['step'] if by_epoch else done] = entry  # mmengine writes 0 where a loop counts iterations
     if not steps or not curve or entries[-1] is not curve[max(curve)]:
         return {}
@@ -225,11 +232,11 @@ def read_evaluation(folder: Path, job: Job) -> dict[str, Any]:
     """What `test` logged last: the figures, as a part of a note; empty if it logged none."""
     logs = sorted(folder.glob('*/*.json'))
     found = json.loads(logs[-1].read_text()) if logs else {}
-    return {'metrics': _named(found, job)} if all(key in found for key in job.metrics.values()) else {}
+    return {'metrics': _named(found, job)} if logs else {}
 
 
 def _named(entry: dict[str, float], job: Job) -> dict[str, float]:
-    return {name: entry[key] for name, key in job.metrics.items()}
+    return {name: entry.get(key, 0.0) for name, key in job.metrics.items()}  # mmdet logs no AP if it found nothing
 
 
 def write_page(argument: str, out: Path, text: str, figure: Figure | None) -> None:
