@@ -10,8 +10,11 @@ sample photographs, some of them over others. The same material is written in th
                                                 1 in val
     OUT/meta.json                               the arguments
 
-Train and val share neither a scan nor a pixel of a photograph. The same arguments give the same bytes, as long as the
-versions of NumPy, Pillow and SciPy stay the same.
+Train and val share neither a scan nor a pixel of a photograph. --tune N makes a third split, tune, in the same places:
+train gives it scans and a part of the photographs, val stays as it is. Choose settings by it, and leave val for the
+result.
+
+The same arguments give the same bytes, as long as the versions of NumPy, Pillow and SciPy stay the same.
 
 The photographs are by danielbuechele (china) and vultilion (flower), CC BY 2.0.
 """
@@ -29,6 +32,7 @@ TEXTS = {
     'size': 'side of these pictures in pixels, at least 64',
     'seed': 'seed of everything random',
     'copies': 'pictures of each scan in classes/train',
+    'tune': 'number of pictures of a third split, to choose settings by; train then has other pictures',
 }
 
 

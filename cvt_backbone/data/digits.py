@@ -22,8 +22,9 @@ from . import DIGITS
 
 FORMAT = 1  # to be raised whenever the same arguments would give other bytes
 CLASSES = tuple('0123456789')
-VAL_SHARE = 0.22  # of the scans
+VAL_SHARE = 0.22  # of the scans; of the others it is tune's share
 VAL_COLUMN = 448  # of the 640 of a photograph, the first of val; train has those before
+TUNE_COLUMN = 288  # the first of tune, where there is one; it takes those up to val's from train
 MIN_CROP = 160  # pixels of a photograph; of a smaller crop one would see little
 SCENE_DIGITS = (2, 5)  # fewest and most digits in a picture
 SCENE_HEIGHTS = (0.15, 0.4)  # of a digit, over the side of the picture
@@ -34,9 +35,9 @@ CLASS_HEIGHTS = (0.5, 0.9)
 
 @dataclass(frozen=True)
 class Split:
-    """What train or val is made of."""
+    """What one split is made of."""
 
-    name: str  # 'train' or 'val'
+    name: str  # 'train', 'val' or 'tune'
     seed: tuple[int, int]  # what each random stream of the split starts with
     indices: np.ndarray  # (M,) int, the scans that belong to the split
     scans: np.ndarray  # (N, 8, 8) float32 in 0..1, the ink of all scans
@@ -44,35 +45,46 @@ class Split:
     photos: list[np.ndarray]  # the split's part of each photograph, (H, W, 3) uint8
 
 
-def split_scans(digits: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_scans(digits: np.ndarray, seed: int, tune: bool = False) -> tuple[np.ndarray, ...]:
     """Split at random, each digit in the same proportion.
 
     Args:
         digits: (N,) int in 0..9, what the scans show.
         seed: of the split, at least 0.
+        tune: whether train gives some of its scans to tune.
 
     Returns:
-        Sorted, disjoint indices of train and of val; together they are 0..N-1.
+        Sorted, disjoint indices of train and of val, and of tune if asked for; together they are 0..N-1. Those of val
+        do not depend on ``tune``.
     """
-    rng = np.random.default_rng([seed, 2])
-    val = []
+    train, val = _take_share(np.arange(len(digits)), digits, np.random.default_rng([seed, 2]))
+    if not tune:
+        return train, val
+    train, tuned = _take_share(train, digits, np.random.default_rng([seed, 4]))
+    return train, val, tuned
+
+
+def _take_share(indices: np.ndarray, digits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Divide scans into those that stay and those that are taken."""
+    taken = []
     for digit in range(len(CLASSES)):
-        members = rng.permutation(np.flatnonzero(digits == digit))
-        val.extend(members[: round(VAL_SHARE * len(members))])
-    return np.setdiff1d(np.arange(len(digits)), val), np.sort(val)
+        members = rng.permutation(indices[digits[indices] == digit])
+        taken.extend(members[: round(VAL_SHARE * len(members))])
+    return np.setdiff1d(indices, taken), np.sort(taken)
 
 
-def make_splits(seed: int) -> list[Split]:
-    """Divide scans and photographs; returns train and val."""
+def make_splits(seed: int, tune: bool = False) -> list[Split]:
+    """Divide scans and photographs; returns train and val, and tune if asked for, which leaves val as it is."""
     data = load_digits()
     scans = (data.images / 16).astype(np.float32)
-    train, val = split_scans(data.target, seed)
     photos = load_sample_images().images
-    left = [photo[:, :VAL_COLUMN] for photo in photos]
-    right = [photo[:, VAL_COLUMN:] for photo in photos]
+    # Each with its part of a photograph, and with the number of its random stream; 2 and 4 divide the scans.
+    parts = [('train', 0, slice(TUNE_COLUMN if tune else VAL_COLUMN)), ('val', 1, slice(VAL_COLUMN, None))]
+    if tune:
+        parts.append(('tune', 3, slice(TUNE_COLUMN, VAL_COLUMN)))
     return [
-        Split('train', (seed, 0), train, scans, data.target, left),
-        Split('val', (seed, 1), val, scans, data.target, right),
+        Split(name, (seed, stream), indices, scans, data.target, [photo[:, columns] for photo in photos])
+        for (name, stream, columns), indices in zip(parts, split_scans(data.target, seed, tune), strict=True)
     ]
 
 
@@ -215,7 +227,9 @@ def write_classes(root: Path, split: Split, copies: int) -> None:
             Image.fromarray(picture).save(folder / name / f'{index:04d}_{copy}.png')
 
 
-def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: int = DIGITS['copies']) -> None:
+def make_digits(
+    out: Path, train: int, val: int, size: int, seed: int, copies: int = DIGITS['copies'], tune: int = DIGITS['tune']
+) -> None:
     """Write the data set, whole or not at all, and print what became of it.
 
     Args:
@@ -225,18 +239,23 @@ def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: i
         size: side of these pictures in pixels, at least 64.
         seed: of all that is random, at least 0.
         copies: pictures of each scan in the class folders of train, at least 1.
+        tune: number of pictures to choose settings by; 0 for none. Their scans and their part of the photographs are
+            taken from train, which then has other pictures; val stays as it is.
 
     Raises:
         InputError: an argument is too small, or ``out`` is something else or cannot be written; it is left as it is.
     """
-    arguments = {'train': train, 'val': val, 'size': size, 'seed': seed, 'copies': copies}
-    for name, least in {'train': 1, 'val': 1, 'size': 64, 'seed': 0, 'copies': 1}.items():
+    arguments = {'train': train, 'val': val, 'size': size, 'seed': seed, 'copies': copies, 'tune': tune}
+    for name, least in {'train': 1, 'val': 1, 'size': 64, 'seed': 0, 'copies': 1, 'tune': 0}.items():
         if arguments[name] < least:
             raise InputError(f'{name} must be at least {least}, got {arguments[name]}')
-    if copies == DIGITS['copies']:
-        del arguments['copies']  # as in sets of before there was a choice
+    for name in ('copies', 'tune'):
+        if arguments[name] == DIGITS[name]:
+            del arguments[name]  # as in sets of before there was a choice
     meta = json.dumps({'format': FORMAT, **arguments})
-    content = f'{train} + {val} pictures of {size}x{size} pixels and the class folders'
+    counts = {'train': train, 'val': val, 'tune': tune}
+    numbers = ' + '.join(str(count) for count in counts.values() if count)
+    content = f'{numbers} pictures of {size}x{size} pixels and the class folders'
     if os.path.lexists(out):
         path = out / 'meta.json'
         if not path.is_file() or path.read_text() != meta:
@@ -245,10 +264,10 @@ def make_digits(out: Path, train: int, val: int, size: int, seed: int, copies: i
         return
     check_writable('OUT', out.parent)
     with writing('OUT', out, folder=True) as root:
-        train_split, val_split = make_splits(seed)
-        write_scenes(root, train_split, train, size)
-        write_scenes(root, val_split, val, size)
-        write_classes(root, train_split, copies)
-        write_classes(root, val_split, 1)
+        splits = make_splits(seed, tune > 0)
+        for split in splits:
+            write_scenes(root, split, counts[split.name], size)
+        for split in splits:
+            write_classes(root, split, copies if split.name == 'train' else 1)
         (root / 'meta.json').write_text(meta)
     print(f'wrote {content} to {out}')

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import TrainingStopped
 
-_EXIT_STATUS = 3
+EXIT_STATUS = 3
 _ADVICE = 'Go on from one of them with a lower lr, a longer warm-up or optim_wrapper.clip_grad'
 _ARGUMENTS = ('inputs', 'data_samples')  # of a model's forward, in this order
 _FSDP = '_fsdp_wrapped_module.'  # stands in the names of what FSDP has wrapped
@@ -61,7 +61,7 @@ class FiniteLossHook(Hook):
             raise TrainingStopped(
                 f'weights are not finite after {_iteration(runner, checkpoint["meta"]["iter"])}: {bad[0]}{more}. They '
                 f'are not saved; the checkpoints in {runner.work_dir} are as they were. {_ADVICE}',
-                _EXIT_STATUS,
+                EXIT_STATUS,
             )
 
     def _check_loss(self, runner: Runner, model: nn.Module, args: tuple, kwargs: dict[str, Any], losses: Any) -> None:
@@ -84,7 +84,7 @@ class FiniteLossHook(Hook):
         raise TrainingStopped(
             f'the loss is not finite in {_iteration(runner, runner.iter + 1)}{process}{names}. {cause}. No step was '
             f'taken with it, and the checkpoints in {runner.work_dir} are as they were. {_ADVICE}',
-            _EXIT_STATUS,
+            EXIT_STATUS,
         )
 
 

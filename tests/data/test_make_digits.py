@@ -93,6 +93,39 @@ def test_splits_share_no_pixel() -> None:
         assert min(right.shape[:2]) >= 160
 
 
+def test_tune_takes_from_train_only() -> None:
+    """Three splits that share neither a scan nor a pixel; val is the same as without tune."""
+    (whole, held_out), (train, val, tune) = tool.make_splits(0), tool.make_splits(0, tune=True)
+    assert [split.name for split in (train, val, tune)] == ['train', 'val', 'tune']
+    np.testing.assert_array_equal(np.sort([*train.indices, *tune.indices]), whole.indices)
+    np.testing.assert_array_equal(val.indices, held_out.indices)
+    share = np.bincount(tune.digits[tune.indices]) / np.bincount(whole.digits[whole.indices])
+    np.testing.assert_allclose(share, tool.VAL_SHARE, atol=0.05)  # of about ten scans a digit
+    for parts in zip(train.photos, tune.photos, val.photos, tool.load_sample_images().images, strict=True):
+        np.testing.assert_array_equal(np.hstack(parts[:3]), parts[3])
+        assert min(parts[1].shape[:2]) >= tool.MIN_CROP
+    assert len({train.seed, val.seed, tune.seed}) == 3
+
+
+def test_set_with_tune(root: Path, tmp_path: Path) -> None:
+    """The files of val are those of the set without; every split has pictures of its own scans."""
+    tool.make_digits(tmp_path / 'digits', **ARGUMENTS, tune=4)
+    before, after = read_files(root), read_files(tmp_path / 'digits')
+    val = {name: content for name, content in before.items() if '/val/' in name or name.endswith('_val.json')}
+    assert len(val) > 20
+    assert val.items() <= after.items()
+    assert not any('tune' in name for name in before)
+    assert len(list((tmp_path / 'digits/images/tune').iterdir())) == 4
+    scans = [{ann['scan'] for ann in read_annotations(tmp_path / 'digits', name)} for name in ('train', 'val', 'tune')]
+    folders = [
+        {int(path.stem.split('_')[0]) for path in (tmp_path / 'digits/classes' / name).glob('*/*')}
+        for name in ('train', 'val', 'tune')
+    ]
+    assert sum(map(len, folders)) == NUM_SCANS == len(set.union(*folders))
+    assert all(scans[i] <= folders[i] for i in range(3))
+    assert json.loads(after['meta.json']) == {**json.loads(before['meta.json']), 'tune': 4}
+
+
 def test_each_scan_is_in_its_class_folder(few_scans: SimpleNamespace, root: Path) -> None:
     split = tool.split_scans(few_scans.target, ARGUMENTS['seed'])
     for name, indices, copies in zip(SPLITS, split, (3, 1), strict=True):
@@ -270,6 +303,7 @@ def test_unwritable_parent(tmp_path: Path, capsys: pytest.CaptureFixture, monkey
         ('val', -3, 'val must be at least 1, got -3'),
         ('size', 63, 'size must be at least 64, got 63'),
         ('seed', -1, 'seed must be at least 0, got -1'),
+        ('tune', -1, 'tune must be at least 0, got -1'),
     ],
 )
 def test_argument_errors(

@@ -1,25 +1,25 @@
 """tools/dev/pretrain_gain.py: what it runs, what it takes for done, what it writes."""
 
-import json
 import re
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.image
 import pytest
+from mmengine.config import Config
 
 from cvt_backbone.errors import InputError
 from helpers import ROOT
+from helpers.trainings import fake_trainings
 
 pytest.importorskip('mmdet')
 
 sys.path.append(str(ROOT / 'tools/dev'))
 import pretrain_gain
+import trainings
 
 from helpers.foreign import Classifier, write_torch
 
-AP = {(False, 0): 0.2, (True, 0): 0.4, (False, 1): 0.3, (True, 1): 0.6}
+AP = {'random_1e_seed0': 0.2, 'pretrained_1e_seed0': 0.4, 'random_1e_seed1': 0.3, 'pretrained_1e_seed1': 0.6}
 
 
 @pytest.fixture
@@ -33,19 +33,9 @@ def call(tmp_path, monkeypatch):
         (data / 'annotations').mkdir(exist_ok=True)
         (data / f'annotations/instances_{split}.json').touch()
     checkpoint = write_torch(tmp_path / 'cls.pth', Classifier('cvt-nano').official())
-    commands = []
-
-    def fake(command, **_):
-        commands.append([str(part) for part in command])
-        folder = Path(commands[-1][commands[-1].index('--work-dir') + 1])
-        (pretrained, seed) = ('pretrained' in folder.name, int(folder.name[-1]))
-        log = folder / 'time/vis_data/scalars.json'
-        log.parent.mkdir(parents=True)
-        aps = {'coco/bbox_mAP': AP[pretrained, seed] + 0.1, 'coco/segm_mAP': AP[pretrained, seed], 'step': 1}
-        log.write_text(json.dumps({'loss': 1.0, 'step': 1}) + '\n' + json.dumps(aps) + '\n')
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(pretrain_gain.subprocess, 'run', fake)
+    commands = fake_trainings(
+        monkeypatch, trainings, lambda name: {'coco/bbox_mAP': AP[name] + 0.1, 'coco/segm_mAP': AP[name]}
+    )
 
     def run(*more):
         fixed = ('-o', tmp_path / 'gain.md', '--data-root', data, '--work-dir', tmp_path / 'runs')
@@ -58,14 +48,15 @@ def call(tmp_path, monkeypatch):
 
 
 def test_both_starts_of_each_seed_under_one_schedule(call, tmp_path):
-    commands = call()
+    commands = call('--epochs', 1, '--jobs', 1)
     assert len(commands) == 4
     for random, pretrained in (commands[:2], commands[2:]):
-        extra = [part for part in pretrained if part not in random]
-        assert f'pretrained={tmp_path}/cls.pth' in extra
-        assert len(extra) == 2, 'and the work dir'
-        assert '--resume' in random
-        assert 'pretrained=None' in random
+        first, other = (Config.fromfile(command[2]) for command in (random, pretrained))
+        assert other.model.backbone.init_cfg.checkpoint == f'{tmp_path}/cls.pth'
+        assert first.model.backbone.init_cfg is None
+        first.model.backbone.init_cfg = other.model.backbone.init_cfg
+        assert first.to_dict() == other.to_dict()
+        assert first.train_cfg.max_epochs == first.param_scheduler[1].T_max == 1
     text = (tmp_path / 'gain.md').read_text()
     assert re.search(r'random weights \| 0, 1 \| 0\.350 ± 0\.071 \| 0\.250 ± 0\.071 \| 0\.200, 0\.300 \|', text)
     assert re.search(r'pretrained on digits \| 0, 1 \| 0\.600 ± 0\.141 \| 0\.500 ± 0\.141 \| 0\.400, 0\.600 \|', text)
@@ -74,8 +65,8 @@ def test_both_starts_of_each_seed_under_one_schedule(call, tmp_path):
 
 
 def test_in_pieces(call, tmp_path, capsys):
-    assert len(call('--epochs', 1, '--only', 3)) == 3
-    assert '1 runs are to be done' in capsys.readouterr().out
+    assert len(call('--epochs', 1, '--most', 3)) == 3
+    assert 'call again' in capsys.readouterr().out
     assert not (tmp_path / 'gain.md').exists()
     assert len(call()) == 4
     assert (tmp_path / 'gain.md').exists()

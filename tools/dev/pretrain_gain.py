@@ -1,21 +1,19 @@
 """Train the digits Mask R-CNN with and without a pretrained backbone, under one schedule and several seeds.
 
 Writes a table and a plot of box and mask AP. A run that was stopped goes on from its last checkpoint at the next call,
-and one that is done is not repeated, so the whole can be done in pieces.
+and one that is done is not repeated, so the whole can be done in pieces (--most).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
-from tqdm import tqdm
+from trainings import AP, ROOT, Job, add_options, check_options, read_note, run_jobs, shorten, write_page
 
 from cvt_backbone.analysis import plots
 from cvt_backbone.analysis.tables import markdown, mean_and_spread
@@ -24,11 +22,8 @@ from cvt_backbone.cli.common import run
 from cvt_backbone.configs import load_config
 from cvt_backbone.data.check import check_data
 from cvt_backbone.errors import InputError
-from cvt_backbone.files import writing
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
-METRICS = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
 STARTS = {False: 'random weights', True: 'pretrained on digits'}
 HEAD = """# The gain of pretraining
 
@@ -57,11 +52,10 @@ def main() -> None:
         '-o', '--out', type=Path, default=ROOT / 'docs/results/pretrain_gain.md', help='default: %(default)s'
     )
     parser.add_argument('--data-root', default='data/digits', help='default: %(default)s')
-    parser.add_argument('--work-dir', type=Path, default='work_dirs/pretrain_gain', help='default: %(default)s')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
     parser.add_argument('--epochs', type=int, default=2, help='default: %(default)s')
-    parser.add_argument('--only', type=int, metavar='N', help='stop after N runs that were not done yet')
+    add_options(parser, 'work_dirs/pretrain_gain')
     args = parser.parse_args()
+    check_options(args)
     if args.epochs < 1:
         raise InputError(f'--epochs: must be at least 1, got {args.epochs}')
     cfg = load_config(str(ROOT / CONFIG), {'data_root': args.data_root})
@@ -71,68 +65,42 @@ def main() -> None:
     except CheckpointError as error:
         raise InputError(f'checkpoint: {error}') from error
 
-    jobs = [(pretrained, seed) for seed in args.seeds for pretrained in STARTS]
-    missing = [job for job in jobs if last_metrics(folder_of(args, *job), args.epochs) is None]
-    for job in tqdm(missing[: args.only], desc='runs'):
-        train(args, *job)
-    results = {job: last_metrics(folder_of(args, *job), args.epochs) for job in jobs}
-    if None in results.values():
-        print(f'{sum(r is None for r in results.values())} runs are to be done; call again, then the table is written')
+    notes = args.work_dir / 'notes'
+    jobs = {(start, seed): make_job(args, start, seed) for seed in args.seeds for start in STARTS}
+    if not run_jobs(list(jobs.values()), notes, args):
+        print('call again, then the table is written')
         return
+    results = {key: read_note(notes, job)['metrics'] for key, job in jobs.items()}
     write(args, cfg.train_dataloader.dataset.data_root, results)
 
 
-def folder_of(args: argparse.Namespace, pretrained: bool, seed: int) -> Path:
-    """Where a run leaves its files."""
-    return args.work_dir / f'{"pretrained" if pretrained else "random"}_{args.epochs}e_seed{seed}'
+def make_job(args: argparse.Namespace, pretrained: bool, seed: int) -> Job:
+    """A training with a start and a seed."""
+    checkpoint = str(args.checkpoint.resolve()) if pretrained else None
+    cfg = load_config(
+        str(ROOT / CONFIG), {'data_root': args.data_root, 'pretrained': checkpoint, 'randomness.seed': seed}
+    )
+    shorten(cfg, args.epochs)
+    cfg.train_cfg.val_interval = args.epochs
+    settings = {'data_root': args.data_root, 'pretrained': checkpoint, 'seed': seed, 'epochs': args.epochs}
+    return Job(f'{"pretrained" if pretrained else "random"}_{args.epochs}e_seed{seed}', cfg, settings)
 
 
-def last_metrics(folder: Path, epochs: int) -> dict[str, float] | None:
-    """Box and mask AP after the last epoch, or None where the run is not done."""
-    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
-        for entry in map(json.loads, path.read_text().splitlines()):
-            if METRICS['mask AP'] in entry and entry['step'] == epochs:
-                return {name: entry[key] for name, key in METRICS.items()}
-    return None
-
-
-def train(args: argparse.Namespace, pretrained: bool, seed: int) -> None:
-    """Run tools/train.py, from the last checkpoint of its folder on.
-
-    Raises:
-        InputError: It failed.
-    """
-    folder = folder_of(args, pretrained, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    options = [
-        f'data_root={args.data_root}', f'randomness.seed={seed}', f'train_cfg.max_epochs={args.epochs}',
-        f'train_cfg.val_interval={args.epochs}', f'param_scheduler.1.end={args.epochs}',
-        f'param_scheduler.1.T_max={args.epochs}', f'pretrained={args.checkpoint if pretrained else None}',
-    ]  # fmt: skip
-    command = [sys.executable, ROOT / 'tools/train.py', ROOT / CONFIG, '--work-dir', folder, '--resume']
-    log = folder / 'output.log'
-    with log.open('a') as file:
-        status = subprocess.run([*command, '--cfg-options', *options], stdout=file, stderr=subprocess.STDOUT).returncode
-    if status:
-        last = (log.read_text().strip().splitlines() or ['nothing'])[-1]
-        raise InputError(f'{folder.name}: exit status {status}, see {log}: {last}')
-
-
-def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, int], dict[str, float]]) -> None:
-    """Write table and plot, each whole or not at all."""
+def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, int], dict[str, Any]]) -> None:
+    """Write table and plot."""
     images, train_images = (len(list(Path(data_root, 'images', split).iterdir())) for split in ('val', 'train'))
     figure = plots.make_figure(8, 3.2)
     axes = figure.subplots(1, 2)
     rows = []
     for pretrained, start in STARTS.items():
-        values = {name: [results[pretrained, seed][name] for seed in args.seeds] for name in METRICS}
+        values = {name: [results[pretrained, seed][name] for seed in args.seeds] for name in AP}
         means = [mean_and_spread(aps, 3) for aps in values.values()]
         rows.append(
             [start, ', '.join(map(str, args.seeds)), *means, ', '.join(f'{value:.3f}' for value in values['mask AP'])]
         )
         for ax, aps in zip(axes, values.values(), strict=True):
             plots.draw_runs(ax, int(pretrained), aps)
-    for ax, name in zip(axes, METRICS, strict=True):
+    for ax, name in zip(axes, AP, strict=True):
         ax.set_xticks(range(len(STARTS)), STARTS.values())
         ax.set(xlim=(-0.5, 1.5), title=name)
         ax.grid(axis='y', alpha=0.3)
@@ -142,11 +110,8 @@ def write(args: argparse.Namespace, data_root: str, results: dict[tuple[bool, in
         date=date.today(), epochs=args.epochs, config=Path(CONFIG).stem, images=images, train=train_images,
         machine=platform.machine(), torch=torch.__version__, plot=args.out.with_suffix('.png').name, table=table,
     )  # fmt: skip
-    with writing('--out', args.out) as part:
-        part.write_text(text)
-    plots.save(figure, args.out.with_suffix('.png'))
     print(table)
-    print(f'written: {args.out}')
+    write_page('--out', args.out, text, figure)
 
 
 if __name__ == '__main__':

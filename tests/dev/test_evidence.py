@@ -1,0 +1,185 @@
+"""tools/dev/evidence.py: what each question runs, in which order, and what its page says."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+from mmengine.config import Config
+
+from helpers import ROOT
+from helpers.trainings import fake_trainings
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmpretrain')
+
+sys.path.append(str(ROOT / 'tools/dev'))
+import evidence
+import evidence_cells
+import evidence_peers as peers
+import evidence_pooling  # noqa: F401 - registers the neck
+import evidence_windows as windows
+import trainings
+
+from cvt_backbone.models import build, build_initialised
+
+
+def figures(name):
+    """What a run logs: more from pretrained weights, less in smaller windows, and of the lrs the second is best."""
+    if name in ('swin_random_lr0.004', 'convnext_random_seed1'):
+        return 3  # diverged
+    if name.endswith('classifier'):
+        return {'accuracy/top1': 97.0}
+    value = 0.5 + 0.1 * ('_pretrained' in name) - 0.05 * name.startswith('w8') + 0.02 * ('lr0.002' in name)
+    value += 0.01 * name.endswith('seed1') - 0.2 * ('_as-' in name) - 0.1 * name.startswith('resnet')
+    return {'coco/bbox_mAP': value + 0.1, 'coco/segm_mAP': value}
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Run the tool with trainings that only log; returns their commands."""
+    commands = fake_trainings(monkeypatch, trainings, figures)
+    for question in evidence.QUESTIONS.values():
+        monkeypatch.setattr(question, 'make_data', lambda work_dir: None)
+
+    def run(question, *options):
+        arguments = [question, '-o', tmp_path / 'docs', '--work-dir', tmp_path / 'work', '--seeds', 0, 1, *options]
+        monkeypatch.setattr(sys, 'argv', ['evidence.py', *map(str, arguments)])
+        evidence.main()
+        return [Path(command[2]).stem for command in commands]
+
+    return run
+
+
+def rows_of(text, start):
+    return [line.strip('| ').split(' | ') for line in text.splitlines() if line.startswith(f'| {start}')]
+
+
+def test_windows_equal_global_attention_at_the_size_of_pretraining():
+    """On the config that is trained, with the shipped weights; at its own size they differ."""
+    maps = {}
+    for pattern in windows.PATTERNS:
+        if pattern.windows not in (None, windows.ALIKE, (8, 4, 2)):
+            continue
+        cfg = windows.training(Path('x'), pattern, 'pretrained', 0).cfg
+        backbone = build_initialised(cfg).backbone.eval()
+        assert backbone.arch.token_grids(64) == windows.ALIKE
+        for side in (64, windows.SIDE):
+            image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+            with torch.no_grad():
+                maps[pattern.windows, side] = backbone(image)
+    for alike, other in zip(maps[windows.ALIKE, 64], maps[None, 64], strict=True):
+        torch.testing.assert_close(alike, other)
+    assert not torch.allclose(maps[(8, 4, 2), 64][-1], maps[None, 64][-1], atol=1e-2)
+    assert not torch.allclose(maps[windows.ALIKE, 160][-1], maps[None, 160][-1], atol=1e-2)
+
+
+def test_windows_runs(call, tmp_path):
+    names = call('windows', '--jobs', 1)
+    assert len(names) == len(set(names)) == 2 * (2 * 5 + 2 * 5)
+    assert names[:5] == [f'{pattern.name}_pretrained_seed0' for pattern in windows.PATTERNS]
+    assert names[5:11] == [
+        'w16-8-g_pretrained_seed0_as-global', 'w16-8-4g_pretrained_seed0_as-global',
+        'w16-8-4_pretrained_seed0_as-global', 'w8-4-2_pretrained_seed0_as-global',
+        'global_pretrained_seed0_as-w16-8-4', 'global_pretrained_seed1',
+    ]  # fmt: skip
+    text = (tmp_path / 'docs/windows.md').read_text()
+    row = rows_of(text, '(8, 4, 2)')
+    assert [cells[1:4] for cells in row] == [
+        ['2', '0.655 ± 0.007', '0.555 ± 0.007'], ['2', '0.555 ± 0.007', '0.455 ± 0.007'],
+    ]  # fmt: skip
+    assert row[0][5] == '0.50'
+    assert float(row[0][4]) < float(rows_of(text, 'global')[0][4])
+    assert 'cheapest pattern within 0.010 of global (0.01 AP or its standard deviation) is (16, 8, 4)' in text
+    assert '| the digits classifier | global | (16, 8, 4) | 0.705 ± 0.007 | 0.500 ± 0.000 |' in text
+    assert 'not run' not in text.split('## Set-up')[1].split('What it does not mean')[0]
+    assert matplotlib.image.imread(tmp_path / 'docs/windows.png').std() > 0.05
+    assert len(list((tmp_path / 'docs/runs/windows').iterdir())) == 40
+    shutil.rmtree(tmp_path / 'work')
+    assert call('windows') == names, 'nothing is repeated'
+    (tmp_path / 'docs/runs/windows/global_random_seed1_as-w16-8-4.yml').unlink()
+    again = call('windows')[len(names) :]
+    assert again == ['global_random_seed1', 'global_random_seed1_as-w16-8-4'], 'its checkpoint is lost'
+
+
+def test_windows_config_differs_in_windows_only():
+    first, other = (windows.training(Path('x'), pattern, 'random', 1).cfg for pattern in windows.PATTERNS[:2])
+    assert other.model.backbone.window_sizes == (16, 8, None)
+    assert first.model.backbone.init_cfg is None
+    other.model.backbone.window_sizes = None
+    assert first.to_dict() == other.to_dict()
+    job = windows.evaluation(Path('x'), windows.PATTERNS[1], windows.GLOBAL, 'random', 1)
+    assert job.checkpoint == Path('x/w16-8-g_random_seed1/epoch_5.pth').resolve()
+    assert job.cfg.model.backbone.window_sizes is None
+
+
+@pytest.mark.parametrize('question', evidence.QUESTIONS)
+def test_page_before_any_run(call, tmp_path, question):
+    assert call(question, '--most', 0) == []
+    text = (tmp_path / 'docs' / f'{question}.md').read_text()
+    assert 'No run has ended yet.' in text
+    assert 'not all rows have been run' in text
+    assert '.png' not in text
+    assert text.count('not run') > 20
+    assert [path.name for path in (tmp_path / 'docs').iterdir()] == [f'{question}.md']
+
+
+@pytest.mark.parametrize('name', peers.PEERS)
+def test_peers_are_of_one_size(name):
+    """Parameters of the backbone, strides and channels, in the detector; the classifier trains all of it."""
+    peer = peers.PEERS[name]
+    parameters, macs = evidence_cells.backbone_cost(peer.backbone, 160)
+    assert 0.5e6 <= parameters <= 0.6e6
+    assert 0.02e9 < macs < 0.2e9
+    detector = peers.detector(Path('x'), name, 'pretrained', 1e-3, 0)
+    model = build(detector.cfg)
+    maps = model.backbone(torch.zeros(2, 3, 64, 96))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (channels, 64 // stride, 96 // stride) for channels, stride in zip(peer.channels, (4, 8, 16), strict=True)
+    ]
+    assert [tuple(m.shape[1:]) for m in model.neck(maps)] == [(64, 16, 24), (64, 8, 12), (64, 4, 6)]
+    classifier = build(peers.classifier(Path('x'), name).cfg)
+    assert classifier.extract_feat(torch.zeros(2, 3, 64, 64))[-1].shape == (2, peer.channels[-1])
+    own, source = (set(m.backbone.state_dict()) for m in (model, classifier))
+    assert own <= source
+    assert all(parameter.requires_grad for parameter in model.backbone.parameters())
+
+
+def test_peers_choose_lr_by_another_split_than_they_are_judged_by():
+    chosen, judged = (
+        peers.choice(Path('x'), 'swin', 'random', 4e-3),
+        peers.detector(Path('x'), 'swin', 'random', 4e-3, 0),
+    )
+    for job, split, epochs in ((chosen, 'tune', 2), (judged, 'val', 5)):
+        for loader, evaluator in ((job.cfg.val_dataloader, job.cfg.val_evaluator),
+                                  (job.cfg.test_dataloader, job.cfg.test_evaluator)):  # fmt: skip
+            assert loader.dataset.ann_file == f'annotations/instances_{split}.json'
+            assert loader.dataset.data_prefix == dict(img=f'images/{split}/')
+            assert evaluator.ann_file == f'x/digits/annotations/instances_{split}.json'
+        assert job.cfg.train_dataloader.dataset.ann_file == 'annotations/instances_train.json'
+        assert (job.cfg.train_cfg.max_epochs, job.cfg.param_scheduler[1].T_max) == (epochs, epochs)
+        assert job.cfg.optim_wrapper.optimizer.lr == 4e-3
+    assert peers.classifier(Path('x'), 'swin').cfg.val_dataloader.dataset.data_prefix == 'tune'
+
+
+def test_peers_runs(call, tmp_path):
+    names = call('peers', '--jobs', 1)
+    assert len(names) == len(set(names)) == 5 + 30 + 20
+    assert names[:5] == [f'{peer}_classifier' for peer in peers.PEERS]
+    assert names[5:8] == ['cvt_pretrained_lr0.001', 'cvt_pretrained_lr0.002', 'cvt_pretrained_lr0.004']
+    assert names[35:41] == [*(f'{peer}_pretrained_seed0' for peer in peers.PEERS), 'cvt_pretrained_seed1']
+    config = Config.fromfile(tmp_path / 'work/peers/cvt_pretrained_seed1/config/cvt_pretrained_seed1.py')
+    assert config.load_from == str(tmp_path / 'work/peers/cvt_classifier/iter_2000.pth')
+    assert config.optim_wrapper.optimizer.lr == 2e-3
+    text = (tmp_path / 'docs/peers.md').read_text()
+    assert [row[3:] for row in rows_of(text, 'ResNet')] == [
+        ['0.002', '2', '0.605 ± 0.007', '0.505 ± 0.007', '0.50'],
+        ['0.002', '2', '0.505 ± 0.007', '0.405 ± 0.007', '0.50'],
+    ]  # fmt: skip
+    assert '| random weights | ResNet (mmdet), 2, 2, 2 basic blocks | 0.400 | 0.420 | 0.400 |' in text
+    assert '| random weights | Swin (mmdet), 2, 2, 2 blocks, windows of 7 | 0.500 | 0.520 | 0.000 |' in text
+    assert rows_of(text, 'ConvNeXt')[1][3:] == ['0.002', '2', '0.300 ± 0.424', '0.250 ± 0.354', '0.50']
+    assert 'not run' not in text.split('## Set-up')[1].split('What it does not mean')[0]
+    assert matplotlib.image.imread(tmp_path / 'docs/peers.png').std() > 0.05

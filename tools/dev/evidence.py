@@ -1,0 +1,47 @@
+"""Train what a question of docs/evidence asks for, note each run as it ends, and write the question's page.
+
+A call goes on where the last one stopped: a run that is noted in docs/evidence/runs is not repeated, and one that was
+interrupted resumes from its last checkpoint. Rows without runs say "not run". --most 0 only writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import evidence_peers
+import evidence_windows
+from trainings import ROOT, add_options, check_options, run_jobs, write_page
+
+from cvt_backbone.cli.common import run
+
+QUESTIONS = {'windows': evidence_windows, 'peers': evidence_peers}
+
+
+def main() -> None:
+    """Run what is missing, phase by phase, then write the page of what is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('question', choices=QUESTIONS)
+    parser.add_argument(
+        '-o', '--out', type=Path, default=ROOT / 'docs/evidence', help='folder of page, plot and notes (default: there)'
+    )
+    add_options(parser, 'work_dirs/evidence')
+    args = parser.parse_args()
+    check_options(args)
+    args.work_dir = args.work_dir / args.question
+    question, notes = QUESTIONS[args.question], args.out / 'runs' / args.question
+    args.out.mkdir(parents=True, exist_ok=True)
+    page = args.out / f'{args.question}.md'
+    try:
+        if args.most != 0:
+            question.make_data(args.work_dir)
+            for jobs in question.phases(args.work_dir, args.seeds, notes):
+                if not run_jobs(jobs, notes, args):
+                    print(f'more is to be done: call again. {page} has what is there')
+                    break
+    finally:
+        write_page('--out', page, *question.page(args.work_dir, args.seeds, notes))
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,297 @@
+"""CvT beside its peers at one size, under one schedule: Mask R-CNN on digits, with an lr chosen for each."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evidence_cells import (
+    DETECTOR,
+    NOT_RUN,
+    STARTS,
+    ap_cell,
+    backbone_cost,
+    detector_config,
+    fresh_config,
+    noted,
+    period,
+    step_cell,
+)
+from matplotlib.figure import Figure
+from mmengine.config import Config, ConfigDict
+from trainings import AP, ROOT, TOP1, Job, read_note, shorten
+
+from cvt_backbone.analysis import plots
+from cvt_backbone.analysis.tables import markdown
+from cvt_backbone.data import DIGITS
+
+CLASSIFIER = ROOT / 'configs/cls/cvt-nano_1xb64_digits.py'
+DATA = {**DIGITS, 'copies': 12, 'tune': 200}
+LRS = (1e-3, 2e-3, 4e-3)
+CHOICE_EPOCHS = 2  # of a training by which an lr is chosen
+CHOICE_SEED = 0
+
+
+class Peer(NamedTuple):
+    """A backbone of three stages, of strides 4, 8 and 16, whose stochastic depth is off as in cvt-nano."""
+
+    label: str
+    backbone: dict[str, Any]
+    channels: tuple[int, int, int] = (32, 64, 128)
+
+
+PEERS = {
+    'cvt': Peer('CvT (`cvt-nano`)', dict(type='CvT', arch='cvt-nano')),
+    'resnet': Peer(
+        'ResNet (mmdet), 2, 2, 2 basic blocks',
+        dict(
+            type='mmdet.ResNet', depth=18, base_channels=28, stem_channels=28, num_stages=3, strides=(1, 2, 2),
+            dilations=(1, 1, 1), out_indices=(0, 1, 2), norm_eval=False,
+        ),
+        (28, 56, 112),
+    ),
+    'swin': Peer(
+        'Swin (mmdet), 2, 2, 2 blocks, windows of 7',
+        dict(
+            type='mmdet.SwinTransformer', embed_dims=32, depths=(2, 2, 2), num_heads=(1, 2, 4), strides=(4, 2, 2),
+            out_indices=(0, 1, 2), drop_path_rate=0.0,
+        ),
+    ),
+    # PVTv2's own class has four stages; its settings make the class below PVTv2 of three.
+    'pvtv2': Peer(
+        'PVTv2 (mmdet), 1, 1, 1 blocks',
+        dict(
+            type='mmdet.PyramidVisionTransformer', embed_dims=32, num_stages=3, num_layers=(1, 1, 1),
+            num_heads=(1, 2, 4), patch_sizes=(7, 3, 3), paddings=(3, 1, 1), strides=(4, 2, 2), sr_ratios=(8, 4, 2),
+            mlp_ratios=(4, 4, 4), use_abs_pos_embed=False, norm_after_stage=True, use_conv_ffn=True,
+            out_indices=(0, 1, 2), drop_path_rate=0.0,
+        ),
+    ),
+    'convnext': Peer(
+        'ConvNeXt (mmpretrain), 2, 2, 3 blocks',
+        dict(
+            type='mmpretrain.ConvNeXt', arch=dict(depths=[2, 2, 3], channels=[32, 64, 128]), out_indices=(0, 1, 2),
+            gap_before_final_norm=False, drop_path_rate=0.0,
+        ),
+    ),
+}  # fmt: skip
+TEXT = """# CvT beside its peers, under one schedule
+
+How accurate is `cvt-nano` beside backbones of other families with as many parameters?
+
+## Set-up
+
+Each backbone is cut to three stages (strides 4, 8, 16) and 0.5 to 0.6 M parameters and stands in Mask R-CNN of
+`mask-rcnn_cvt-nano_fpn_digits`: same neck, heads, losses and schedule, 5 epochs of {train} images. The data are those
+of `cvt-backbone digits --copies {copies} --tune {tune}`, whose third split, disjoint in scans and background, chooses
+the lr.
+
+- lr: for each backbone and start the best of {lrs}, by mask AP on the {tune} images of tune after
+  {choice} epochs with seed {choice_seed}.
+- Result: AP on the {val} held-out images after the last epoch, seeds {seeds}. They serve no choice. Boxes count
+  from a score of 0.05, as on COCO.
+- Pretraining: `cvt-nano_1xb64_digits` with the backbone exchanged, 2000 iterations, one lr for all. The digits
+  classifier shipped with the package is not used: it saw the scans of tune.
+
+## Result
+
+{plot}{tables}
+Parameters (M) and GMACs are those of the backbone at {side} pixels a side, computed. Seconds a step: median over a
+training of 8 images a step on one thread, another run beside it. {when}
+
+### Choice of the lr
+
+{choices}
+## What it means
+
+{meaning}
+
+## What it does not mean
+
+- Half a million parameters, five epochs and digits favour what learns fast. Nothing here ranks the families at their
+  published sizes; for these see [CvT and its peers on COCO](../results/coco.md).
+- The optimiser, the weight decay and the length of the schedule are those of the CvT demo. Only the lr was chosen for
+  each.
+- Equal parameters are not equal GMACs, and GMACs are not seconds.
+- The choice of lr is by one seed and two epochs. A best value at an end of the three says that a better one may lie
+  beyond.
+
+## Run it
+
+```bash
+python tools/dev/evidence.py peers
+```
+
+Every finished run is noted in `docs/evidence/runs/peers`; a second call goes on where the first one stopped.
+"""
+
+
+def make_data(work_dir: Path) -> None:
+    """Make the digits with a split to choose by, unless they are there."""
+    from cvt_backbone.data.digits import make_digits
+
+    work_dir.mkdir(parents=True, exist_ok=True)
+    make_digits(work_dir / 'digits', **DATA)
+
+
+def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
+    """The classifiers, the choice of each lr, then the runs of each start, seed after seed."""
+    needed = {peer: None if _is_done(work_dir, peer, seeds, notes) else _weights(work_dir, peer) for peer in PEERS}
+    yield [classifier(work_dir, peer)._replace(needed=needed[peer]) for peer in PEERS]
+    yield [choice(work_dir, peer, start, lr) for start in STARTS for peer in PEERS for lr in LRS]
+    for start in STARTS:
+        lrs = {peer: chosen_lr(work_dir, peer, start, notes) for peer in PEERS}
+        yield [detector(work_dir, peer, start, lrs[peer], seed) for seed in seeds for peer in PEERS]
+
+
+def classifier(work_dir: Path, peer: str) -> Job:
+    """The digits classifier with another backbone."""
+    cfg = fresh_config(CLASSIFIER, work_dir / 'digits/classes', CHOICE_SEED)
+    if peer != 'cvt':  # whose pooled map the classifier's config takes as it is
+        cfg.model.backbone = ConfigDict(PEERS[peer].backbone)
+        cfg.model.neck = ConfigDict(type='PoolLast')
+        cfg.model.head.in_channels = PEERS[peer].channels[-1]
+        cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'evidence_pooling']
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_prefix = 'tune'
+    _prepare(cfg)
+    return Job(f'{peer}_classifier', cfg, {'config': CLASSIFIER.stem, 'model': _model(peer), 'data': DATA}, TOP1)
+
+
+def _weights(work_dir: Path, peer: str) -> Path:
+    """The checkpoint that the classifier leaves."""
+    job = classifier(work_dir, peer)
+    return (work_dir / job.name / f'iter_{job.cfg.train_cfg.max_iters}.pth').resolve()
+
+
+def _is_done(work_dir: Path, peer: str, seeds: Sequence[int], notes: Path) -> bool:
+    """Whether no run is left that starts from the classifier."""
+    lr = chosen_lr(work_dir, peer, 'pretrained', notes)
+    return lr is not None and all(read_note(notes, detector(work_dir, peer, 'pretrained', lr, seed)) for seed in seeds)
+
+
+def choice(work_dir: Path, peer: str, start: str, lr: float) -> Job:
+    """A short training, evaluated on the split to choose by."""
+    job = detector(work_dir, peer, start, lr, CHOICE_SEED)
+    shorten(job.cfg, CHOICE_EPOCHS)
+    _evaluate_on_tune(job.cfg)
+    settings = {**job.settings, 'epochs': CHOICE_EPOCHS, 'evaluated on': 'tune'}
+    return job._replace(name=f'{peer}_{start}_lr{lr:g}', settings=settings)
+
+
+def _evaluate_on_tune(cfg: Config) -> None:
+    annotations = 'annotations/instances_tune.json'
+    for split in ('val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        dataset.ann_file, dataset.data_prefix = annotations, dict(img='images/tune/')
+        cfg[f'{split}_evaluator'].ann_file = f'{dataset.data_root.rstrip("/")}/{annotations}'
+
+
+def detector(work_dir: Path, peer: str, start: str, lr: float, seed: int) -> Job:
+    """A training of Mask R-CNN, evaluated on the held-out images."""
+    cfg = detector_config(work_dir / 'digits', seed)
+    cfg.model.backbone = ConfigDict(PEERS[peer].backbone)
+    cfg.model.neck.in_channels = list(PEERS[peer].channels)
+    cfg.optim_wrapper.optimizer.lr = lr
+    if start == 'pretrained':
+        cfg.load_from = str(_weights(work_dir, peer))
+    _prepare(cfg)
+    settings = {
+        'config': DETECTOR.stem, 'model': _model(peer), 'start': start, 'lr': lr, 'seed': seed,
+        'epochs': cfg.train_cfg.max_epochs, 'data': DATA,
+    }  # fmt: skip
+    return Job(f'{peer}_{start}_seed{seed}', cfg, settings)
+
+
+def _prepare(cfg: Config) -> None:
+    """Let both toolboxes' backbones be found; Swin's position biases do not decay, as position embeddings do not."""
+    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'mmdet.models', 'mmpretrain.models']
+    cfg.optim_wrapper.paramwise_cfg.custom_keys['relative_position_bias_table'] = dict(decay_mult=0.0)
+
+
+def _model(peer: str) -> str:
+    """The backbone's settings, for the note."""
+    return repr(PEERS[peer].backbone)
+
+
+def chosen_lr(work_dir: Path, peer: str, start: str, notes: Path) -> float | None:
+    """The lr whose short training has the best mask AP on tune; None while one of them has not ended."""
+    runs = {lr: read_note(notes, choice(work_dir, peer, start, lr)) for lr in LRS}
+    return max(LRS, key=lambda lr: runs[lr]['metrics']['mask AP']) if all(runs.values()) else None
+
+
+def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure | None]:
+    """The page of what is noted, and its plot if there is anything to plot."""
+    lrs = {(start, peer): chosen_lr(work_dir, peer, start, notes) for start in STARTS for peer in PEERS}
+    found = {
+        (start, peer): noted(notes, [detector(work_dir, peer, start, lr, seed) for seed in seeds]) if lr else []
+        for (start, peer), lr in lrs.items()
+    }
+    ended = [note for runs in found.values() for note in runs]
+    text = TEXT.format(
+        side=DIGITS['size'], **{key: DATA[key] for key in ('train', 'val', 'tune', 'copies')},
+        lrs=', '.join(f'{lr:g}' for lr in LRS), choice=CHOICE_EPOCHS, choice_seed=CHOICE_SEED,
+        seeds=', '.join(map(str, seeds)), when=period(ended),
+        plot='![Mask AP against epochs and against seconds](peers.png)\n\n' if ended else '',
+        tables='\n'.join(_table(start, lrs, found) for start in STARTS), choices=_choices(work_dir, notes),
+        meaning='\n'.join(_meaning(start, found) for start in STARTS),
+    )  # fmt: skip
+    return text, _plot(found) if ended else None
+
+
+def _table(start: str, lrs: dict, found: dict) -> str:
+    rows = []
+    for peer in PEERS:
+        runs, lr = found[start, peer], lrs[start, peer]
+        parameters, macs = backbone_cost(PEERS[peer].backbone, DIGITS['size'])
+        rows.append([
+            PEERS[peer].label, f'{parameters / 1e6:.3f}', f'{macs / 1e9:.3f}', f'{lr:g}' if lr else NOT_RUN, len(runs),
+            *(ap_cell(runs, name) for name in AP), step_cell(runs),
+        ])  # fmt: skip
+    aps = [f'{name}, mean ± std. dev.' for name in AP]
+    head = ('backbone', 'parameters', 'GMACs', 'lr', 'runs', *aps, 'seconds a step')
+    return f'From {STARTS[start]}:\n\n{markdown(head, rows, "lrrrrrrr")}'
+
+
+def _choices(work_dir: Path, notes: Path) -> str:
+    rows = [
+        [STARTS[start], PEERS[peer].label]
+        + [ap_cell(noted(notes, [choice(work_dir, peer, start, lr)]), 'mask AP').split(' ± ')[0] for lr in LRS]
+        for start in STARTS
+        for peer in PEERS
+    ]
+    return markdown(('start', 'backbone', *(f'mask AP on tune, lr {lr:g}' for lr in LRS)), rows, 'llrrr')
+
+
+def _meaning(start: str, found: dict) -> str:
+    runs = {peer: found[start, peer] for peer in PEERS}
+    if not all(len(notes) > 1 for notes in runs.values()) or len({*map(len, runs.values())}) > 1:
+        return f'- From {STARTS[start]}: not all rows have been run.'
+    order = sorted(PEERS, key=lambda peer: -statistics.mean(note['metrics']['mask AP'] for note in runs[peer]))
+    return f'- From {STARTS[start]}, by mask AP: ' + ', '.join(
+        f'{PEERS[peer].label} {ap_cell(runs[peer], "mask AP")}' for peer in order
+    ) + '. Where the standard deviations overlap, the order may be chance.'  # fmt: skip
+
+
+def _plot(found: dict) -> Figure:
+    """Mask AP, mean over the seeds, after each epoch; beside it against the seconds of training until then."""
+    figure = plots.make_figure(9, 6)
+    for line, start in zip(figure.subplots(len(STARTS), 2, sharey='row'), STARTS, strict=True):
+        for peer in PEERS:
+            if not (runs := [note for note in found[start, peer] if 'diverged' not in note]):
+                continue
+            curves = [[at['mask AP'] for at in note['validations']] for note in runs]
+            means = [statistics.mean(column) for column in zip(*curves, strict=True)]
+            epochs = [at['at'] for at in runs[0]['validations']]
+            total = statistics.median(note['steps'] * note['seconds a step'] for note in runs)
+            line[0].set_xticks(epochs)
+            line[0].plot(epochs, means, '.-', label=PEERS[peer].label.split(' ')[0])
+            line[1].plot([epoch * total / epochs[-1] for epoch in epochs], means, '.-')
+        line[0].set(ylabel=f'mask AP, from {STARTS[start]}', xlabel='epochs')
+        line[1].set(xlabel='seconds of training steps, one thread')
+        for axes in line:
+            axes.grid(alpha=0.3)
+    line[0].legend()
+    return figure
