@@ -36,6 +36,11 @@ def main() -> None:
     from ..training.start import settle_start
 
     cfg = load_config(args.config, args.cfg_options)
+    if not (cfg.model.get('roi_head') or {}).get('mask_head'):
+        raise InputError(
+            f'config: the demo draws masks, and {args.config} has no roi_head.mask_head to predict them; train it '
+            f'by `cvt-backbone train`'
+        )
     settle_start(cfg)
     folder = digits_folder(Path(cfg.get('data_root', '')))
     if folder and not folder.exists() and 'data_root' not in (args.cfg_options or {}):
@@ -44,11 +49,6 @@ def main() -> None:
     check_data(cfg, 'train', 'val')
     settle_work_dir(cfg, args.work_dir, args.config)
     fetch_pretrained(cfg)
-    if not (cfg.model.get('roi_head') or {}).get('mask_head'):
-        raise InputError(
-            f'config: the demo draws masks, and {args.config} has no roi_head.mask_head to predict them; train it '
-            f'by `cvt-backbone train`'
-        )
     runner = Runner.from_cfg(cfg)
     history = History()
     runner.register_hook(history)

@@ -31,6 +31,7 @@ train_cfg = dict(max_iters=2, val_interval=2)
 auto_scale_lr = dict(base_batch_size=2)
 default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 """
+MASKS = 'model.roi_head.mask_head=1'  # the demo trains nothing without
 INIT = 'model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=w.pth'
 HEAD_INIT = 'model.head.init_cfg.type=Pretrained model.head.init_cfg.checkpoint=w.pth'
 CALLS = {
@@ -47,8 +48,8 @@ CALLS = {
     'export, init_cfg': (export, f'config.py --format onnx -o out/model.onnx --cfg-options {INIT}'),
     'convert': (convert, 'w.pth out.pth --to mmpretrain'),
     'convert --dry-run': (convert, 'w.pth --to backbone --dry-run'),
-    'demo, load_from': (demo, 'config.py --work-dir run --cfg-options load_from=w.pth'),
-    'demo, init_cfg': (demo, f'config.py --work-dir run --cfg-options {INIT}'),
+    'demo, load_from': (demo, f'config.py --work-dir run --cfg-options load_from=w.pth {MASKS}'),
+    'demo, init_cfg': (demo, f'config.py --work-dir run --cfg-options {INIT} {MASKS}'),
 }
 
 

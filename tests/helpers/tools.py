@@ -35,6 +35,6 @@ def call(monkeypatch, command, *args):
 
 
 def one_error(capfd):
-    """The only line about an error."""
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if 'error' in line.lower()]
+    """The only line that says what went wrong."""
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
     return line
