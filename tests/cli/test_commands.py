@@ -276,7 +276,7 @@ class TestDemo:
         ((folder,), arguments), *more = made
         assert not more
         assert str(folder) == 'data/digits'
-        assert arguments == dict(train=1600, val=200, size=160, seed=0, copies=3)
+        assert arguments == dict(train=1600, val=200, size=160, seed=0, copies=3, tune=0)
         assert (status, error.count('make it: cvt-backbone digits data/digits\n')) == (2, 1), 'nothing was made here'
 
     def test_digits_are_there(self, made, command, tmp_path, monkeypatch):
