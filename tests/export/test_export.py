@@ -365,20 +365,22 @@ def test_features_joined_to_the_heads_of_mmdet(tmp_path):
     pytest.importorskip('onnxscript')
     from mmdet.apis import inference_detector, init_detector
 
-    checkpoint, out = tmp_path / 'detector.pth', tmp_path / 'features.onnx'
-    make_model(DETECTOR, checkpoint)
-    command = [sys.executable, ROOT / 'tools/export.py', DETECTOR, checkpoint, '--format', 'onnx', '-o', out]
+    config, checkpoint, out = (tmp_path / name for name in ('config.py', 'detector.pth', 'features.onnx'))
+    # Random weights are sure of nothing.
+    config.write_text(f"_base_ = '{DETECTOR}'\nmodel = dict(test_cfg=dict(rcnn=dict(score_thr=0.05)))\n")
+    make_model(config, checkpoint)
+    command = [sys.executable, ROOT / 'tools/export.py', config, checkpoint, '--format', 'onnx', '-o', out]
     subprocess.run(command, check=True, cwd=tmp_path)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (72, 97, 3), dtype=np.uint8)).save(tmp_path / 'image.jpg')
 
     text = (ROOT / 'docs/howto/export.md').read_text()
     example = text.split('```python\n')[1].split('```')[0]
-    names = {'CONFIG': str(DETECTOR), 'CHECKPOINT': str(checkpoint), 'FEATURES': str(out)}
+    names = {'CONFIG': str(config), 'CHECKPOINT': str(checkpoint), 'FEATURES': str(out)}
     scope = {**names, 'IMAGE': str(tmp_path / 'image.jpg')}
     exec(compile(example, 'docs/howto/export.md', 'exec'), scope)
     found = scope['result'].pred_instances
-    model = init_detector(str(DETECTOR), str(checkpoint), device='cpu')
+    model = init_detector(str(config), str(checkpoint), device='cpu')
     expected = inference_detector(model, str(tmp_path / 'image.jpg')).pred_instances
     assert len(expected) == len(found) > 0
     torch.testing.assert_close(found.bboxes, expected.bboxes, rtol=1e-4, atol=1e-2)
