@@ -376,13 +376,16 @@ def test_features_joined_to_the_heads_of_mmdet(tmp_path):
 
     text = (ROOT / 'docs/howto/export.md').read_text()
     example = text.split('```python\n')[1].split('```')[0]
-    names = {'CONFIG': str(config), 'CHECKPOINT': str(checkpoint), 'FEATURES': str(out)}
-    scope = {**names, 'IMAGE': str(tmp_path / 'image.jpg')}
-    exec(compile(example, 'docs/howto/export.md', 'exec'), scope)
-    found = scope['result'].pred_instances
+    names = {'CONFIG': config, 'CHECKPOINT': checkpoint, 'FEATURES': out, 'IMAGE': tmp_path / 'image.jpg'}
+    lines = [f'{name} = {str(path)!r}' for name, path in names.items()]
+    lines += [example, 'import torch', 'found = result.pred_instances']
+    lines += ["torch.save([found.bboxes, found.scores, found.labels], 'found.pth')"]
+    (tmp_path / 'example.py').write_text('\n'.join(lines))
+    subprocess.run([sys.executable, 'example.py'], check=True, cwd=tmp_path)
+    bboxes, scores, labels = torch.load(tmp_path / 'found.pth')
     model = init_detector(str(config), str(checkpoint), device='cpu')
     expected = inference_detector(model, str(tmp_path / 'image.jpg')).pred_instances
-    assert len(expected) == len(found) > 0
-    torch.testing.assert_close(found.bboxes, expected.bboxes, rtol=1e-4, atol=1e-2)
-    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
-    assert torch.equal(found.labels, expected.labels)
+    assert len(expected) == len(bboxes) > 0
+    torch.testing.assert_close(bboxes, expected.bboxes, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(scores, expected.scores, rtol=1e-4, atol=1e-5)
+    assert torch.equal(labels, expected.labels)
