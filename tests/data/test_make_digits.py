@@ -100,7 +100,7 @@ def test_tune_takes_from_train_only() -> None:
     np.testing.assert_array_equal(np.sort([*train.indices, *tune.indices]), whole.indices)
     np.testing.assert_array_equal(val.indices, held_out.indices)
     share = np.bincount(tune.digits[tune.indices]) / np.bincount(whole.digits[whole.indices])
-    np.testing.assert_allclose(share, tool.VAL_SHARE, atol=0.05)  # of about ten scans a digit
+    np.testing.assert_allclose(share, tool.VAL_SHARE, atol=0.08)  # of seven to ten scans a digit
     for parts in zip(train.photos, tune.photos, val.photos, tool.load_sample_images().images, strict=True):
         np.testing.assert_array_equal(np.hstack(parts[:3]), parts[3])
         assert min(parts[1].shape[:2]) >= tool.MIN_CROP
