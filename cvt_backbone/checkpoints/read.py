@@ -108,10 +108,8 @@ def read(
         pickles, a damaged byte that sets the order of the values.
     """
     path = locate(path)
-    checkpoint = translate(read_file(path), path, arch, prefix=prefix, own=own, strict_finite=strict_finite)
-    for name, tensor in checkpoint.state.items():  # torch's lie in the file; cut short by a writer, it would kill us
-        checkpoint.state[name] = tensor.clone()
-    return checkpoint
+    contents = read_file(path, mmap=False)
+    return translate(contents, path, arch, prefix=prefix, own=own, strict_finite=strict_finite)
 
 
 def translate(

@@ -1,7 +1,4 @@
-"""Reading and writing take at most about twice the file's size over the idle process, from torch and from Paddle.
-
-Of torch's files one half is the file itself, mapped into memory, which the system may drop at any time.
-"""
+"""Reading and writing take less than twice the file's size over the idle process, from torch and from Paddle."""
 
 import subprocess
 import sys
@@ -38,5 +35,5 @@ print(peak() - idle)
     for name, target in (('w.pth', 'out.safetensors'), ('w.pdparams', 'out.pth')):
         args = [sys.executable, '-c', code, str(tmp_path / name), str(tmp_path / target)]
         done = subprocess.run(args, capture_output=True, text=True, check=True)
-        assert int(done.stdout) < 2.4 * size, (name, int(done.stdout) / size)
+        assert int(done.stdout) < 2 * size, (name, int(done.stdout) / size)
         print(name, round(int(done.stdout) / size, 2))

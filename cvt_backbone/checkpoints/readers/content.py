@@ -20,7 +20,7 @@ def read_file(path: Path, map_location: Any = 'cpu', mmap: bool = True) -> tuple
         path: A ``.pth`` or ``.bin`` of torch, a ``.safetensors``, a ``.pdparams``, under any name; or a folder with
             ``model.safetensors`` or ``pytorch_model.bin``, and perhaps ``config.json``.
         map_location: As in ``torch.load``; for files of torch only.
-        mmap: Leave torch's tensors on the disk until they are used; they then need the file as it is.
+        mmap: Leave tensors of torch and safetensors on the disk until they are used; they then need the file as it is.
 
     Returns:
         What the file holds (a dict, perhaps nested); its container: ``torch``, ``safetensors`` or ``paddle``; and the
@@ -35,7 +35,7 @@ def read_file(path: Path, map_location: Any = 'cpu', mmap: bool = True) -> tuple
     if container == 'paddle':
         return read_pickle(path), container, None
     if container == 'safetensors':
-        return read_safetensors(path), container, _existing(path.with_name('config.json'))
+        return read_safetensors(path, mmap), container, _existing(path.with_name('config.json'))
     return torch_files.read_torch(path, container == 'torch', map_location, mmap), 'torch', None
 
 
