@@ -14,6 +14,7 @@ import evidence_windows
 from trainings import ROOT, add_options, check_options, run_jobs, write_page
 
 from cvt_backbone.cli.common import run
+from cvt_backbone.data import digits
 
 QUESTIONS = {'windows': evidence_windows, 'peers': evidence_peers}
 
@@ -34,7 +35,8 @@ def main() -> None:
     page = args.out / f'{args.question}.md'
     try:
         if args.most != 0:
-            question.make_data(args.work_dir)
+            args.work_dir.mkdir(parents=True, exist_ok=True)
+            digits.make_digits(args.work_dir / 'digits', **question.DATA)  # unless they are there
             for jobs in question.phases(args.work_dir, args.seeds, notes):
                 if not run_jobs(jobs, notes, args):
                     print(f'more is to be done: call again. {page} has what is there')

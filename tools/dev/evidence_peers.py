@@ -128,14 +128,6 @@ Every finished run is noted in `docs/evidence/runs/peers`; a second call goes on
 """
 
 
-def make_data(work_dir: Path) -> None:
-    """Make the digits with a split to choose by, unless they are there."""
-    from cvt_backbone.data.digits import make_digits
-
-    work_dir.mkdir(parents=True, exist_ok=True)
-    make_digits(work_dir / 'digits', **DATA)
-
-
 def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
     """The classifiers, the choice of each lr, then the runs of each start, seed after seed."""
     needed = {peer: None if _is_done(work_dir, peer, seeds, notes) else _weights(work_dir, peer) for peer in PEERS}
@@ -231,7 +223,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
     }
     ended = [note for runs in found.values() for note in runs]
     text = TEXT.format(
-        side=DIGITS['size'], **{key: DATA[key] for key in ('train', 'val', 'tune', 'copies')},
+        side=DATA['size'], **{key: DATA[key] for key in ('train', 'val', 'tune', 'copies')},
         lrs=', '.join(f'{lr:g}' for lr in LRS), choice=CHOICE_EPOCHS, choice_seed=CHOICE_SEED,
         seeds=', '.join(map(str, seeds)), when=period(ended),
         plot='![Mask AP against epochs and against seconds](peers.png)\n\n' if ended else '',
@@ -245,7 +237,7 @@ def _table(start: str, lrs: dict, found: dict) -> str:
     rows = []
     for peer in PEERS:
         runs, lr = found[start, peer], lrs[start, peer]
-        parameters, macs = backbone_cost(PEERS[peer].backbone, DIGITS['size'])
+        parameters, macs = backbone_cost(PEERS[peer].backbone, DATA['size'])
         rows.append([
             PEERS[peer].label, f'{parameters / 1e6:.3f}', f'{macs / 1e9:.3f}', f'{lr:g}' if lr else NOT_RUN, len(runs),
             *(ap_cell(runs, name) for name in AP), step_cell(runs),

@@ -17,7 +17,8 @@ from cvt_backbone.analysis.tables import markdown, spread
 from cvt_backbone.archs import get_arch
 from cvt_backbone.data import DIGITS
 
-SIDE = DIGITS['size']
+DATA = dict(DIGITS)
+SIDE = DATA['size']
 ALIKE = (16, 8, 4)  # equal to global attention at the 64 pixels of pretraining
 TOLERANCE = 0.01  # AP by which a pattern may be below global and still be preferred
 
@@ -88,14 +89,6 @@ Every finished run is noted in `docs/evidence/runs/windows`; a second call goes 
 """
 
 
-def make_data(work_dir: Path) -> None:
-    """Make the digits of the demo, unless they are there."""
-    from cvt_backbone.data.digits import make_digits
-
-    work_dir.mkdir(parents=True, exist_ok=True)
-    make_digits(work_dir / 'digits', **DIGITS)
-
-
 def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
     """For each start and seed the trainings, then the evaluations of their checkpoints."""
     for start in STARTS:
@@ -139,7 +132,7 @@ def _last(work_dir: Path, job: Job) -> Path:
 
 
 def _settings(pattern: Pattern, start: str, seed: int) -> dict[str, Any]:
-    return {'config': DETECTOR.stem, 'windows': pattern.label, 'start': start, 'seed': seed, 'data': dict(DIGITS)}
+    return {'config': DETECTOR.stem, 'windows': pattern.label, 'start': start, 'seed': seed, 'data': DATA}
 
 
 def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure | None]:
@@ -152,7 +145,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
     tables = '\n'.join(_table(start, found) for start in STARTS)
     ended = [note for runs in found.values() for note in runs]
     text = TEXT.format(
-        side=SIDE, train=DIGITS['train'], val=DIGITS['val'], seeds=', '.join(map(str, seeds)),
+        side=SIDE, train=DATA['train'], val=DATA['val'], seeds=', '.join(map(str, seeds)),
         grids=', '.join(map(str, get_arch('cvt-nano').token_grids(SIDE))),
         plot='![Box and mask AP of each pattern](windows.png)\n\n' if ended else '', tables=tables,
         exchanged=_exchanged(work_dir, seeds, notes, found), when=period(ended),
