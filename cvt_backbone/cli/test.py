@@ -60,13 +60,13 @@ def main() -> None:
     parser.add_argument('--real', metavar='FILE', help='ImageNet ReaL labels, as `cvt-backbone imagenet-labels` writes')
     args = parse_args(parser)
     from mmengine.dist import is_main_process
-    from mmengine.evaluator import DumpResults
     from mmengine.hooks import LoggerHook
     from mmengine.runner import Runner
 
     from ..checkpoints import check_checkpoint
     from ..data.check import check_annotations, check_data
     from ..training.launch import leave, set_launcher
+    from ..training.results import WholeResults
     from ..training.weights import WholeWeights
 
     cfg = load_config(args.config, args.cfg_options)
@@ -91,6 +91,6 @@ def main() -> None:
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, LoggerHook)]
     runner.register_hook(WholeWeights(checkpoint))
     if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(WholeResults(out_file_path=args.out))
     runner.test()
     leave()

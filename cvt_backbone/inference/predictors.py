@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
+from ..errors import InputError
 from ..export.engines import EngineModel, join_classifier, join_segmentor
 
 # An image (H, W, 3) in BGR -> its result and its picture in RGB.
@@ -31,7 +32,13 @@ def make_predictor(cfg: Config, trained: Trained | EngineModel, device: str, thr
 
     Returns:
         A function that predicts on an image and paints it.
+
+    Raises:
+        InputError: The config lacks what a prediction needs beside the model.
     """
+    for part, use in (('test_dataloader', 'whose pipeline prepares the image'), ('visualizer', 'which draws')):
+        if not cfg.get(part):
+            raise InputError(f'config: {part} is missing, {use}; add it')
     make = {'mmdet': _detector, 'mmseg': _segmentor, 'mmpretrain': _classifier}[cfg.default_scope]
     return make(cfg, trained, device, threshold)
 
@@ -102,6 +109,7 @@ def _run_lengths(mask: np.ndarray) -> dict:
 def _segmentor(cfg: Config, trained: Trained | EngineModel, device: str, threshold: float) -> Predictor:
     from mmseg.apis import inference_model, init_model
 
+    cfg.setdefault('test_pipeline', cfg.test_dataloader.dataset.pipeline)  # inference_model looks nowhere else
     if isinstance(trained, EngineModel):
         model = init_model(cfg, None, device=device)
         join_segmentor(model, trained)
