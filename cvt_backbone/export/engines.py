@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-    from openvino import CompiledModel, Model
+    from openvino import CompiledModel, Core, Model
 
 PRECISIONS = ('f32', 'bf16')  # that OpenVINO computes in
 RT_INFO = 'cvt_backbone'  # where an IR holds the metadata
@@ -145,21 +147,32 @@ def open_onnx(path: Path | str, device: str = 'cpu') -> InferenceSession:
         raise InputError(f'{path} cannot be read as an ONNX file of `cvt-backbone export` ({error})') from error
 
 
+@cache
+def openvino_core() -> Core:
+    """The one core of this process, which is never freed.
+
+    Each core that meets the CPU gives the thread another stack for signals (OpenVINO 2026.4). Of two cores, freed in
+    the order of their making, the second puts the first one's freed stack back, and the next signal that Python
+    handles, such as that of a data loader's ended worker, ends the process by a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def read_openvino(path: Path | str, weights: Path | None = None) -> Model:
     """Read an IR of anybody.
 
     Raises:
         InputError: OpenVINO is not installed or cannot read the file or its weights.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise InputError(f'{path}: openvino is not installed: pip install openvino (extra openvino)') from error
+    if find_spec('openvino') is None:
+        raise InputError(f'{path}: openvino is not installed: pip install openvino (extra openvino)')
     message = f'{path} cannot be read as an IR of `cvt-backbone export`'
     if b'<net' not in Path(path).read_bytes()[:300]:  # OpenVINO would try, and print the errors of, every format
         raise InputError(f'{message} (no <net> in it)')
     try:
-        return openvino.Core().read_model(str(path), str(weights or Path(path).with_suffix('.bin')))
+        return openvino_core().read_model(str(path), str(weights or Path(path).with_suffix('.bin')))
     except RuntimeError as error:
         reason = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
         raise InputError(f'{message} and the .bin beside it ({reason})') from error
@@ -172,17 +185,13 @@ def compile_openvino(model: Model, precision: str) -> CompiledModel:
         model: The model.
         precision: One of :data:`PRECISIONS`. It is always set: OpenVINO takes bf16 by itself where the CPU has it.
     """
-    import openvino
-
     settings = {'INFERENCE_PRECISION_HINT': precision, 'INFERENCE_NUM_THREADS': torch.get_num_threads()}
-    return openvino.Core().compile_model(model, 'CPU', settings)
+    return openvino_core().compile_model(model, 'CPU', settings)
 
 
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this CPU."""
-    import openvino
-
-    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def open_exported(path: str, device: str = 'cpu', precision: str | None = None) -> EngineModel:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import writing
-from .engines import RT_INFO, OnnxModel, OpenVinoModel, has_bf16
+from .engines import RT_INFO, OnnxModel, OpenVinoModel, has_bf16, openvino_core
 from .graph import capture, make_onnx, quiet
 from .parts import Exported
 
@@ -162,7 +162,7 @@ def write_openvino(exported: Exported, path: Path, weights: Path) -> None:
             output.set_names({name})
     else:
         onnx_model = make_onnx(capture(exported.module, exported.backbone), exported.outputs)
-        model = openvino.Core().read_model(onnx_model.SerializeToString())
+        model = openvino_core().read_model(onnx_model.SerializeToString())
     for key, value in exported.metadata.items():
         model.set_rt_info(json.dumps(value), [RT_INFO, key])
     openvino.serialize(model, str(path), str(weights))

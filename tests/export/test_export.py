@@ -23,7 +23,7 @@ from cvt_backbone.export.parts import BinPool, Exported, make_exported
 from cvt_backbone.models import build
 from helpers.golden import fill
 from helpers.tool_parts import DETECTOR, ROOT, SEGMENTOR, make_classifier, make_model
-from helpers.tools import call, one_error
+from helpers.tools import call, one_error, python
 
 NEEDS_EXPORT = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'),
@@ -360,6 +360,23 @@ def test_upernet_of_any_size(tmp_path):
 
 @NEEDS_EXPORT
 @pytest.mark.slow
+@NEEDS_EXPORT
+def test_files_opened_one_after_another_leave_the_process_whole(build, tmp_path):
+    """Cores of OpenVINO, freed in the order of their making, left Python without a stack for its signals."""
+    pytest.importorskip('openvino')
+    write(backbone(build, True), 'openvino', tmp_path / 'x.xml', [64, 64])
+    code = f"""
+import signal, subprocess, torch
+from cvt_backbone.export.engines import OpenVinoModel
+signal.signal(signal.SIGCHLD, lambda *_: None)
+models = [OpenVinoModel({str(tmp_path / 'x.xml')!r}) for _ in range(3)]
+while models:
+    models.pop(0)(torch.zeros(1, 3, 64, 64))
+subprocess.run(['true'])
+"""
+    assert python(code).returncode == 0
+
+
 def test_features_joined_to_the_heads_of_mmdet(tmp_path):
     """The example of docs/howto/export.md, as it stands there, gives the detections of the whole model."""
     pytest.importorskip('onnxscript')
