@@ -2,7 +2,7 @@
 # What the configs of this folder share: the digits classifier, for a few minutes of one thread.
 _base_ = '../cls/cvt-nano_1xb64_digits.py'
 
-max_iters = 500
+max_iters = 1600
 model = dict(backbone=dict(arch=dict(_delete_=True, embed_dims=(32, 64, 128), depths=(1, 1, 2), num_heads=(1, 2, 4))))
 train_dataloader = dict(num_workers=0, persistent_workers=False)
 val_dataloader = dict(num_workers=0, persistent_workers=False)

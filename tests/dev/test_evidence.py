@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
+pytest.importorskip('mmseg')
 
 import evidence
 import evidence_cells
@@ -17,6 +18,7 @@ import evidence_patterns as patterns
 import evidence_peers as peers
 import evidence_pooling  # noqa: F401 - registers the neck
 
+from cvt_backbone.analysis import trial
 from cvt_backbone.models import build, build_initialised
 
 
@@ -177,3 +179,31 @@ def test_peers_runs(call, tmp_path):
     assert matplotlib.image.imread(tmp_path / 'docs/peers.png').std() > 0.05
     assert '(peers_gallery.png)\n\nFrom the digits classifier, seed 0.' in text
     assert (tmp_path / 'docs/peers_gallery.png').is_file()
+
+
+def test_a_deeper_detector_takes_the_weights_of_its_classifier():
+    job = patterns.training(Path('x'), patterns.FOUR_GLOBAL, patterns.DEEP, 0)
+    detector, classifier = build(job.cfg), build(patterns.classifier(Path('x')).cfg)
+    assert job.cfg.load_from == str(Path('x/deep_classifier/iter_2000.pth').resolve())
+    assert [len(stage.blocks) for stage in detector.backbone.stages] == [1, 1, 6]
+    own, source = (m.backbone.state_dict() for m in (detector, classifier))
+    assert {name: value.shape for name, value in own.items()}.items() <= {k: v.shape for k, v in source.items()}.items()
+    assert job.cfg.model.backbone.window_sizes == (16, 8, (4, None, None, None, 4, None))
+    batch = trial.random_batch(job.cfg, (160, 160), 1)
+    assert trial.take_step(detector, batch)['loss'] > 0
+    assert (job.cfg.train_cfg.max_epochs, job.cfg.param_scheduler[1].T_max) == (3, 3)
+
+
+def test_larger_images_are_the_same_problem_at_another_scale():
+    groups = (patterns.PRETRAINED, patterns.LARGE)
+    small, large = (patterns.training(Path('x'), patterns.GLOBAL, group, 0).cfg for group in groups)
+    for loader in (large.train_dataloader, large.val_dataloader, large.test_dataloader):
+        assert [part.scale for part in loader.dataset.pipeline if part.type == 'Resize'] == [(320, 320)]
+    scales = [cfg.model.rpn_head.anchor_generator.scales for cfg in (small, large)]
+    assert scales[1] == [2 * scale for scale in scales[0]]
+    models = [build(cfg) for cfg in (small, large)]
+    heads = [model.roi_head for model in models]
+    assert [head.bbox_roi_extractor.finest_scale for head in heads] == [56, 112]
+    assert [head.mask_roi_extractor.finest_scale for head in heads] == [56, 112]
+    assert large.train_cfg.max_epochs == 2
+    assert models[1].backbone.arch.token_grids(320) == (80, 40, 20)

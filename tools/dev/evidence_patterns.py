@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evidence_cells import CLASSIFIER, DETECTOR, backbone_cost, detector_config, fresh_config, last_checkpoint
+from evidence_cells import CLASSIFIER, DETECTOR, STARTS, backbone_cost, detector_config, fresh_config, last_checkpoint
 from mmengine.config import Config
 from trainings import TOP1, Job, shorten
 
@@ -73,13 +73,13 @@ PATTERNS = (
     Pattern('w8-4-2', (8, 4, 2)),
 )
 FOUR_GLOBAL = Pattern('w16-8-4x4g', (16, 8, spread_global(DEPTHS[-1], 4, 4)))
-PRETRAINED = Group('pretrained', 'the digits classifier', PATTERNS, exchanged=True)
-RANDOM = Group('random', 'random weights', PATTERNS, exchanged=True)
+PRETRAINED = Group('pretrained', STARTS['pretrained'], PATTERNS, exchanged=True)
+RANDOM = Group('random', STARTS['random'], PATTERNS, exchanged=True)
 DEEP = Group(
     'deep', 'a digits classifier of six blocks in the third stage', (GLOBAL, LAST_GLOBAL, FOUR_GLOBAL, WINDOWED),
     depths=DEPTHS, epochs=3,
 )  # fmt: skip
-LARGE = Group('320px', 'the digits classifier, at 320 pixels', (GLOBAL, WINDOWED), side=320, epochs=2)
+LARGE = Group('320px', f'{STARTS["pretrained"]}, at 320 pixels', (GLOBAL, WINDOWED), side=320, epochs=2)
 GROUPS = (PRETRAINED, RANDOM, DEEP, LARGE)
 
 
