@@ -171,8 +171,8 @@ COMPARISON = Comparison(training, 'mIoU', TEST)
 def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure | None]:
     """The page of what is noted, and its plot if there is anything to plot."""
     lrs = {peer: COMPARISON.lr(work_dir, peer, notes) for peer in PEERS}
-    trained = {peer: COMPARISON.trained(work_dir, peer, seeds, notes) for peer in PEERS}
-    tested = {peer: COMPARISON.tested(work_dir, peer, seeds, notes) for peer in PEERS}
+    trained = {peer: COMPARISON.trained(work_dir, peer, lr, seeds, notes) for peer, lr in lrs.items()}
+    tested = {peer: COMPARISON.tested(work_dir, peer, lr, seeds, notes) for peer, lr in lrs.items()}
     ended = [note for runs in (*trained.values(), *tested.values()) for note in runs]
     text = TEXT.format(
         config=SEGMENTOR.stem, channels=CHANNELS, iters=ITERS, **IMAGES, height=SIZE[0], width=SIZE[1],

@@ -57,14 +57,13 @@ class Comparison(NamedTuple):
         settings = {**job.settings, 'evaluated on': 'test'}
         return Job(f'{job.name}_test', job.cfg, settings, self.metrics, checkpoint=last_checkpoint(work_dir, job))
 
-    def trained(self, work_dir: Path, row: str, seeds: Sequence[int], notes: Path) -> list[Note]:
+    def trained(self, work_dir: Path, row: str, lr: float | None, seeds: Sequence[int], notes: Path) -> list[Note]:
         """The notes of a row's trainings with its lr."""
-        lr = self.lr(work_dir, row, notes)
         return noted(notes, [self.train(work_dir, row, lr, seed) for seed in seeds]) if lr else []
 
-    def tested(self, work_dir: Path, row: str, seeds: Sequence[int], notes: Path) -> list[Note]:
+    def tested(self, work_dir: Path, row: str, lr: float | None, seeds: Sequence[int], notes: Path) -> list[Note]:
         """The notes on the test images; figures of zero for a training that diverged."""
-        lr, runs = self.lr(work_dir, row, notes), []
+        runs = []
         for job in [self.train(work_dir, row, lr, seed) for seed in seeds] if lr else []:
             if _diverged(notes, job):
                 runs.append({**read_note(notes, job), 'metrics': dict.fromkeys(self.metrics, 0.0)})

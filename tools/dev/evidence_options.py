@@ -136,10 +136,10 @@ def cost(row: str) -> tuple[int, int]:
 def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure | None]:
     """The page of what is noted, and its plot if there is anything to plot."""
     rows = {**ROWS, **LATER}
-    tested = {row: COMPARISON.tested(work_dir, row, seeds, notes) for row in rows}
-    trained = {row: COMPARISON.trained(work_dir, row, seeds, notes) for row in rows}
-    ended = [note for runs in (*trained.values(), *tested.values()) for note in runs]
     lrs = {row: COMPARISON.lr(work_dir, row, notes) for row in rows}
+    tested = {row: COMPARISON.tested(work_dir, row, lr, seeds, notes) for row, lr in lrs.items()}
+    trained = {row: COMPARISON.trained(work_dir, row, lr, seeds, notes) for row, lr in lrs.items()}
+    ended = [note for runs in (*trained.values(), *tested.values()) for note in runs]
     cfg, pictures = training(work_dir, BASELINE, LRS[0], 0).cfg, count_pictures()
     choices = [[row, *COMPARISON.choice_cells(work_dir, row, notes, 2)] for row in rows]
     text = TEXT.format(
