@@ -1,6 +1,7 @@
 # Baseline: no position embedding, convolutional projection, K/V stride 2, overlapping patches
 # What the configs of this folder share: the digits classifier, for about five minutes of one thread. Measured
-# 2026-11-26, seed 0, data of `cvt-backbone digits --copies 12 --tune 200`: 96.71 % of the held-out scans; 297 s of CPU time.
+# 2026-11-26, seed 0, data of `cvt-backbone digits --copies 12 --tune 200`: 96.71 % of the held-out
+# scans; 297 s of CPU time.
 _base_ = '../cls/cvt-nano_1xb64_digits.py'
 
 max_iters = 1600
