@@ -75,6 +75,13 @@ def draw_instances(ax: Axes, image: np.ndarray, instances: InstanceData, names: 
         ax.text(x1, max(y1 - 2, 6), text, color='white', fontsize=8, bbox=dict(facecolor=colour, pad=1, linewidth=0))
 
 
+def image_and_truth(data: dict) -> tuple[np.ndarray, InstanceData]:
+    """What :func:`draw_instances` draws of a data set's sample: the image (H, W, 3) RGB and its annotations."""
+    truth = data['data_samples'].gt_instances
+    shown = InstanceData(bboxes=truth.bboxes.tensor.numpy(), labels=truth.labels.numpy(), masks=truth.masks.masks)
+    return data['inputs'].permute(1, 2, 0).numpy()[..., ::-1], shown
+
+
 def draw_predictions(runner: Runner, path: Path) -> None:
     """Draw held-out images in pairs: ground truth, and all that the model predicts."""
     dataset = runner.val_dataloader.dataset
@@ -83,13 +90,11 @@ def draw_predictions(runner: Runner, path: Path) -> None:
     axes = figure.subplots(2, PICTURES)
     for column, index in enumerate(np.linspace(0, len(dataset) - 1, PICTURES).astype(int)):
         data = dataset[index]
-        image = data['inputs'].permute(1, 2, 0).numpy()[..., ::-1]
-        truth = data['data_samples'].gt_instances
+        image, truth = image_and_truth(data)
         with torch.no_grad():
             sample = runner.model.test_step({'inputs': [data['inputs']], 'data_samples': [data['data_samples']]})[0]
         predicted = sample.pred_instances.cpu().numpy()
-        shown = InstanceData(bboxes=truth.bboxes.tensor.numpy(), labels=truth.labels.numpy(), masks=truth.masks.masks)
-        draw_instances(axes[0, column], image, shown, dataset.metainfo['classes'])
+        draw_instances(axes[0, column], image, truth, dataset.metainfo['classes'])
         draw_instances(axes[1, column], image, predicted, dataset.metainfo['classes'])
     axes[0, 0].set_title('ground truth', loc='left', fontsize=11)
     axes[1, 0].set_title('predicted', loc='left', fontsize=11)

@@ -1,7 +1,6 @@
 """tools/dev/evidence.py: what each question runs, in which order, and what its page says."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import matplotlib.image
@@ -9,20 +8,17 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from helpers import ROOT
-from helpers.trainings import fake_trainings
-
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
+pytest.importorskip('mmseg')
 
-sys.path.append(str(ROOT / 'tools/dev'))
 import evidence
 import evidence_cells
+import evidence_patterns as patterns
 import evidence_peers as peers
 import evidence_pooling  # noqa: F401 - registers the neck
-import evidence_windows as windows
-import trainings
 
+from cvt_backbone.analysis import trial
 from cvt_backbone.models import build, build_initialised
 
 
@@ -38,18 +34,9 @@ def figures(name):
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
-    """Run the tool with trainings that only log; returns their commands."""
-    commands = fake_trainings(monkeypatch, trainings, figures)
-    monkeypatch.setattr('cvt_backbone.data.digits.make_digits', lambda *args, **settings: None)
-
-    def run(question, *options):
-        arguments = [question, '-o', tmp_path / 'docs', '--work-dir', tmp_path / 'work', '--seeds', 0, 1, *options]
-        monkeypatch.setattr(sys, 'argv', ['evidence.py', *map(str, arguments)])
-        evidence.main()
-        return [Path(command[2]).stem for command in commands]
-
-    return run
+def call(evidence_tool):
+    """Run the tool with trainings that only log."""
+    return evidence_tool(figures)
 
 
 def rows_of(text, start):
@@ -59,26 +46,26 @@ def rows_of(text, start):
 def test_windows_equal_global_attention_at_the_size_of_pretraining():
     """On the config that is trained, with the shipped weights; at its own size they differ."""
     maps = {}
-    for pattern in windows.PATTERNS:
-        if pattern.windows not in (None, windows.ALIKE, (8, 4, 2)):
+    for pattern in patterns.PATTERNS:
+        if pattern.windows not in (None, patterns.ALIKE, (8, 4, 2)):
             continue
-        cfg = windows.training(Path('x'), pattern, 'pretrained', 0).cfg
+        cfg = patterns.training(Path('x'), pattern, patterns.PRETRAINED, 0).cfg
         backbone = build_initialised(cfg).backbone.eval()
-        assert backbone.arch.token_grids(64) == windows.ALIKE
-        for side in (64, windows.SIDE):
+        assert backbone.arch.token_grids(64) == patterns.ALIKE
+        for side in (64, patterns.SIDE):
             image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
             with torch.no_grad():
                 maps[pattern.windows, side] = backbone(image)
-    for alike, other in zip(maps[windows.ALIKE, 64], maps[None, 64], strict=True):
+    for alike, other in zip(maps[patterns.ALIKE, 64], maps[None, 64], strict=True):
         torch.testing.assert_close(alike, other)
     assert not torch.allclose(maps[(8, 4, 2), 64][-1], maps[None, 64][-1], atol=1e-2)
-    assert not torch.allclose(maps[windows.ALIKE, 160][-1], maps[None, 160][-1], atol=1e-2)
+    assert not torch.allclose(maps[patterns.ALIKE, 160][-1], maps[None, 160][-1], atol=1e-2)
 
 
 def test_windows_runs(call, tmp_path):
     names = call('windows', '--jobs', 1)
-    assert len(names) == len(set(names)) == 2 * (2 * 5 + 2 * 5)
-    assert names[:5] == [f'{pattern.name}_pretrained_seed0' for pattern in windows.PATTERNS]
+    assert len(names) == len(set(names)) == 2 * (2 * 5 + 2 * 5) + 1 + 2 * 4 + 2 * 2
+    assert names[:5] == [f'{pattern.name}_pretrained_seed0' for pattern in patterns.PATTERNS]
     assert names[5:11] == [
         'w16-8-g_pretrained_seed0_as-global', 'w16-8-4g_pretrained_seed0_as-global',
         'w16-8-4_pretrained_seed0_as-global', 'w8-4-2_pretrained_seed0_as-global',
@@ -95,7 +82,15 @@ def test_windows_runs(call, tmp_path):
     assert '| the digits classifier | global | (16, 8, 4) | 0.705 ± 0.007 | 0.500 ± 0.000 |' in text
     assert 'not run' not in text.split('## Set-up')[1].split('What it does not mean')[0]
     assert matplotlib.image.imread(tmp_path / 'docs/windows.png').std() > 0.05
-    assert len(list((tmp_path / 'docs/runs/windows').iterdir())) == 40
+    # What is beyond the budget comes last.
+    assert names[20:23] == [f'{name}_random_seed0' for name in ('global', 'w16-8-g', 'w16-8-4')]
+    assert names[32:37] == ['deep_classifier', *(f'{p.name}_deep_seed0' for p in patterns.DEEP.patterns)]
+    assert names[41:45] == [
+        'w16-8-4g_random_seed0', 'w8-4-2_random_seed0',
+        'w16-8-4g_random_seed0_as-global', 'w8-4-2_random_seed0_as-global',
+    ]  # fmt: skip
+    assert names[49:] == [f'{name}_320px_seed{seed}' for seed in (0, 1) for name in ('global', 'w16-8-4')]
+    assert len(list((tmp_path / 'docs/runs/windows').iterdir())) == 53
     shutil.rmtree(tmp_path / 'work')
     assert call('windows') == names, 'nothing is repeated'
     (tmp_path / 'docs/runs/windows/global_random_seed1_as-w16-8-4.yml').unlink()
@@ -104,12 +99,12 @@ def test_windows_runs(call, tmp_path):
 
 
 def test_windows_config_differs_in_windows_only():
-    first, other = (windows.training(Path('x'), pattern, 'random', 1).cfg for pattern in windows.PATTERNS[:2])
+    first, other = (patterns.training(Path('x'), pattern, patterns.RANDOM, 1).cfg for pattern in patterns.PATTERNS[:2])
     assert other.model.backbone.window_sizes == (16, 8, None)
     assert first.model.backbone.init_cfg is None
     other.model.backbone.window_sizes = None
     assert first.to_dict() == other.to_dict()
-    job = windows.evaluation(Path('x'), windows.PATTERNS[1], windows.GLOBAL, 'random', 1)
+    job = patterns.evaluation(Path('x'), patterns.LAST_GLOBAL, patterns.GLOBAL, patterns.RANDOM, 1)
     assert job.checkpoint == Path('x/w16-8-g_random_seed1/epoch_5.pth').resolve()
     assert job.cfg.model.backbone.window_sizes is None
 
@@ -129,7 +124,7 @@ def test_page_before_any_run(call, tmp_path, question):
 def test_peers_are_of_one_size(name):
     """Parameters of the backbone, strides and channels, in the detector; the classifier trains all of it."""
     peer = peers.PEERS[name]
-    parameters, macs = evidence_cells.backbone_cost(peer.backbone, 160)
+    parameters, macs = evidence_cells.backbone_cost(peer.backbone, (160, 160))
     assert 0.5e6 <= parameters <= 0.6e6
     assert 0.02e9 < macs < 0.2e9
     detector = peers.detector(Path('x'), name, 'pretrained', 1e-3, 0)
@@ -182,3 +177,33 @@ def test_peers_runs(call, tmp_path):
     assert rows_of(text, 'ConvNeXt')[1][3:] == ['0.002', '2', '0.300 ± 0.424', '0.250 ± 0.354', '0.50']
     assert 'not run' not in text.split('## Set-up')[1].split('What it does not mean')[0]
     assert matplotlib.image.imread(tmp_path / 'docs/peers.png').std() > 0.05
+    assert '(peers_gallery.png)\n\nFrom the digits classifier, seed 0.' in text
+    assert (tmp_path / 'docs/peers_gallery.png').is_file()
+
+
+def test_a_deeper_detector_takes_the_weights_of_its_classifier():
+    job = patterns.training(Path('x'), patterns.FOUR_GLOBAL, patterns.DEEP, 0)
+    detector, classifier = build(job.cfg), build(patterns.classifier(Path('x')).cfg)
+    assert job.cfg.load_from == str(Path('x/deep_classifier/iter_2000.pth').resolve())
+    assert [len(stage.blocks) for stage in detector.backbone.stages] == [1, 1, 6]
+    own, source = (m.backbone.state_dict() for m in (detector, classifier))
+    assert {name: value.shape for name, value in own.items()}.items() <= {k: v.shape for k, v in source.items()}.items()
+    assert job.cfg.model.backbone.window_sizes == (16, 8, (4, None, None, None, 4, None))
+    batch = trial.random_batch(job.cfg, (160, 160), 1)
+    assert trial.take_step(detector, batch)['loss'] > 0
+    assert (job.cfg.train_cfg.max_epochs, job.cfg.param_scheduler[1].T_max) == (3, 3)
+
+
+def test_larger_images_are_the_same_problem_at_another_scale():
+    groups = (patterns.PRETRAINED, patterns.LARGE)
+    small, large = (patterns.training(Path('x'), patterns.GLOBAL, group, 0).cfg for group in groups)
+    for loader in (large.train_dataloader, large.val_dataloader, large.test_dataloader):
+        assert [part.scale for part in loader.dataset.pipeline if part.type == 'Resize'] == [(320, 320)]
+    scales = [cfg.model.rpn_head.anchor_generator.scales for cfg in (small, large)]
+    assert scales[1] == [2 * scale for scale in scales[0]]
+    models = [build(cfg) for cfg in (small, large)]
+    heads = [model.roi_head for model in models]
+    assert [head.bbox_roi_extractor.finest_scale for head in heads] == [56, 112]
+    assert [head.mask_roi_extractor.finest_scale for head in heads] == [56, 112]
+    assert large.train_cfg.max_epochs == 2
+    assert models[1].backbone.arch.token_grids(320) == (80, 40, 20)

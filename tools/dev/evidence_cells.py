@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from trainings import ROOT, Job, read_note
@@ -19,14 +20,17 @@ from cvt_backbone.analysis.tables import mean_and_spread
 from cvt_backbone.configs import import_quietly, load_config
 
 DETECTOR = ROOT / 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
+CLASSIFIER = ROOT / 'configs/cls/cvt-nano_1xb64_digits.py'
 NOT_RUN = 'not run'
+LRS = (1e-3, 2e-3, 4e-3)  # to choose from
+CHOICE_SEED = 0  # of the trainings by which it is done
 STARTS = {'pretrained': 'the digits classifier', 'random': 'random weights'}
 
 
 def fresh_config(path: Path, data_root: Path, seed: int) -> Config:
     """A config to change, with its data and its seed."""
     cfg = deepcopy(_read(path, str(data_root)))
-    cfg.randomness.seed = seed
+    cfg.randomness = dict(seed=seed)
     return cfg
 
 
@@ -52,9 +56,14 @@ def values(runs: list[dict[str, Any]], name: str) -> list[float]:
     return [note['metrics'][name] for note in runs]
 
 
-def ap_cell(runs: list[dict[str, Any]], name: str) -> str:
-    """Mean and standard deviation of an AP."""
-    return mean_and_spread(values(runs, name), 3) if runs else NOT_RUN
+def cell(runs: list[dict[str, Any]], name: str, digits: int = 3) -> str:
+    """Mean and standard deviation of an AP, or of another figure."""
+    return mean_and_spread(values(runs, name), digits) if runs else NOT_RUN
+
+
+def only_cell(note: dict[str, Any] | None, name: str, digits: int = 3) -> str:
+    """The figure of one run."""
+    return f'{note["metrics"][name]:.{digits}f}' if note else NOT_RUN
 
 
 def step_cell(runs: list[dict[str, Any]]) -> str:
@@ -69,11 +78,45 @@ def period(runs: Sequence[dict[str, Any]]) -> str:
     return f'Measured {dates[0]} to {dates[-1]}, two CPU cores.' if dates else 'No run has ended yet.'
 
 
-def backbone_cost(settings: Mapping[str, Any], side: int) -> tuple[int, int]:
-    """Parameters and multiply-accumulates of a backbone for one square image, without reading weights."""
+def best_lr(notes: Path, choices: Mapping[float, Job], name: str) -> float | None:
+    """The lr whose training has the best figure; None while one of them has not ended."""
+    runs = {lr: read_note(notes, job) for lr, job in choices.items()}
+    return max(runs, key=lambda lr: runs[lr]['metrics'][name]) if all(runs.values()) else None
+
+
+def last_checkpoint(work_dir: Path, job: Job) -> Path:
+    """The checkpoint that a training leaves."""
+    loop = job.cfg.train_cfg
+    name = f'epoch_{loop.max_epochs}' if 'max_epochs' in loop else f'iter_{loop.max_iters}'
+    return (work_dir / job.name / f'{name}.pth').resolve()
+
+
+def have_ended(rows: Iterable[Sequence[dict[str, Any]]]) -> bool:
+    """Whether rows can be compared: each has as many runs as the others, and more than one."""
+    counts = {len(runs) for runs in rows}
+    return len(counts) == 1 and max(counts) > 1
+
+
+def draw_curves(left: Axes, right: Axes, label: str, runs: Sequence[dict[str, Any]], name: str) -> None:
+    """Draw a figure of the validations, mean over the runs: against epochs or iterations, and against seconds."""
+    if not (runs := [note for note in runs if 'diverged' not in note]):
+        return
+    curves = [[at[name] for at in note['validations']] for note in runs]
+    means = [statistics.mean(column) for column in zip(*curves, strict=True)]
+    places = [at['at'] for at in runs[0]['validations']]
+    total = statistics.median(note['steps'] * note['seconds a step'] for note in runs)
+    left.set_xticks(places)
+    left.plot(places, means, '.-', label=label)
+    right.plot([place * total / places[-1] for place in places], means, '.-')
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+
+
+def backbone_cost(settings: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of a backbone for one image of ``size``, without reading weights."""
     for toolbox in ('mmdet', 'mmpretrain'):
         import_quietly(f'{toolbox}.models')
     model = MODELS.build({**settings, 'init_cfg': None}).to('meta').requires_grad_(False)
     model.eval()  # which returns nothing in some of mmdet's
-    macs = count_call(model, torch.empty(1, 3, side, side, device='meta'))[1]['']
+    macs = count_call(model, torch.empty(1, 3, *size, device='meta'))[1]['']
     return sum(parameter.numel() for parameter in model.parameters()), macs

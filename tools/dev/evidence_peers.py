@@ -5,78 +5,40 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
+import evidence_gallery
 from evidence_cells import (
+    CHOICE_SEED,
+    CLASSIFIER,
     DETECTOR,
+    LRS,
     NOT_RUN,
     STARTS,
-    ap_cell,
     backbone_cost,
+    best_lr,
+    cell,
     detector_config,
+    draw_curves,
     fresh_config,
+    have_ended,
+    last_checkpoint,
     noted,
+    only_cell,
     period,
     step_cell,
 )
+from evidence_models import PEERS, admit_peers, use_peer
 from matplotlib.figure import Figure
 from mmengine.config import Config, ConfigDict
-from trainings import AP, ROOT, TOP1, Job, read_note, shorten
+from trainings import AP, TOP1, Job, read_note, shorten
 
 from cvt_backbone.analysis import plots
 from cvt_backbone.analysis.tables import markdown
 from cvt_backbone.data import DIGITS
 
-CLASSIFIER = ROOT / 'configs/cls/cvt-nano_1xb64_digits.py'
 DATA = {**DIGITS, 'copies': 12, 'tune': 200}
-LRS = (1e-3, 2e-3, 4e-3)
 CHOICE_EPOCHS = 2  # of a training by which an lr is chosen
-CHOICE_SEED = 0
-
-
-class Peer(NamedTuple):
-    """A backbone of three stages, of strides 4, 8 and 16, whose stochastic depth is off as in cvt-nano."""
-
-    label: str
-    backbone: dict[str, Any]
-    channels: tuple[int, int, int] = (32, 64, 128)
-
-
-PEERS = {
-    'cvt': Peer('CvT (`cvt-nano`)', dict(type='CvT', arch='cvt-nano')),
-    'resnet': Peer(
-        'ResNet (mmdet), 2, 2, 2 basic blocks',
-        dict(
-            type='mmdet.ResNet', depth=18, base_channels=28, stem_channels=28, num_stages=3, strides=(1, 2, 2),
-            dilations=(1, 1, 1), out_indices=(0, 1, 2), norm_eval=False,
-        ),
-        (28, 56, 112),
-    ),
-    'swin': Peer(
-        'Swin (mmdet), 2, 2, 2 blocks, windows of 7',
-        dict(
-            type='mmdet.SwinTransformer', embed_dims=32, depths=(2, 2, 2), num_heads=(1, 2, 4), strides=(4, 2, 2),
-            out_indices=(0, 1, 2), drop_path_rate=0.0,
-        ),
-    ),
-    # PVTv2's own class has four stages; its settings make the class below PVTv2 of three.
-    'pvtv2': Peer(
-        'PVTv2 (mmdet), 1, 1, 1 blocks',
-        dict(
-            type='mmdet.PyramidVisionTransformer', embed_dims=32, num_stages=3, num_layers=(1, 1, 1),
-            num_heads=(1, 2, 4), patch_sizes=(7, 3, 3), paddings=(3, 1, 1), strides=(4, 2, 2), sr_ratios=(8, 4, 2),
-            mlp_ratios=(4, 4, 4), use_abs_pos_embed=False, norm_after_stage=True, use_conv_ffn=True,
-            out_indices=(0, 1, 2), drop_path_rate=0.0,
-        ),
-    ),
-    'convnext': Peer(
-        'ConvNeXt (mmpretrain), 2, 2, 3 blocks',
-        dict(
-            type='mmpretrain.ConvNeXt', arch=dict(depths=[2, 2, 3], channels=[32, 64, 128]), out_indices=(0, 1, 2),
-            gap_before_final_norm=False, drop_path_rate=0.0,
-        ),
-    ),
-}  # fmt: skip
+GALLERY, GALLERY_START = 'peers_gallery.png', 'pretrained'
 TEXT = """# CvT beside its peers, under one schedule
 
 How accurate is `cvt-nano` beside backbones of other families with as many parameters?
@@ -104,7 +66,7 @@ training of 8 images a step on one thread, another run beside it. {when}
 ### Choice of the lr
 
 {choices}
-## What it means
+{gallery}## What it means
 
 {meaning}
 
@@ -148,14 +110,13 @@ def classifier(work_dir: Path, peer: str) -> Job:
         cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'evidence_pooling']
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_prefix = 'tune'
-    _prepare(cfg)
-    return Job(f'{peer}_classifier', cfg, {'config': CLASSIFIER.stem, 'model': _model(peer), 'data': DATA}, TOP1)
+    admit_peers(cfg)
+    return Job(f'{peer}_classifier', cfg, {'config': CLASSIFIER.stem, 'model': PEERS[peer].note, 'data': DATA}, TOP1)
 
 
 def _weights(work_dir: Path, peer: str) -> Path:
     """The checkpoint that the classifier leaves."""
-    job = classifier(work_dir, peer)
-    return (work_dir / job.name / f'iter_{job.cfg.train_cfg.max_iters}.pth').resolve()
+    return last_checkpoint(work_dir, classifier(work_dir, peer))
 
 
 def _is_done(work_dir: Path, peer: str, seeds: Sequence[int], notes: Path) -> bool:
@@ -184,34 +145,20 @@ def _evaluate_on_tune(cfg: Config) -> None:
 def detector(work_dir: Path, peer: str, start: str, lr: float, seed: int) -> Job:
     """A training of Mask R-CNN, evaluated on the held-out images."""
     cfg = detector_config(work_dir / 'digits', seed)
-    cfg.model.backbone = ConfigDict(PEERS[peer].backbone)
-    cfg.model.neck.in_channels = list(PEERS[peer].channels)
+    use_peer(cfg, peer)
     cfg.optim_wrapper.optimizer.lr = lr
     if start == 'pretrained':
         cfg.load_from = str(_weights(work_dir, peer))
-    _prepare(cfg)
     settings = {
-        'config': DETECTOR.stem, 'model': _model(peer), 'start': start, 'lr': lr, 'seed': seed,
+        'config': DETECTOR.stem, 'model': PEERS[peer].note, 'start': start, 'lr': lr, 'seed': seed,
         'epochs': cfg.train_cfg.max_epochs, 'data': DATA,
     }  # fmt: skip
     return Job(f'{peer}_{start}_seed{seed}', cfg, settings)
 
 
-def _prepare(cfg: Config) -> None:
-    """Let both toolboxes' backbones be found; Swin's position biases do not decay, as position embeddings do not."""
-    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'mmdet.models', 'mmpretrain.models']
-    cfg.optim_wrapper.paramwise_cfg.custom_keys['relative_position_bias_table'] = dict(decay_mult=0.0)
-
-
-def _model(peer: str) -> str:
-    """The backbone's settings, for the note."""
-    return repr(PEERS[peer].backbone)
-
-
 def chosen_lr(work_dir: Path, peer: str, start: str, notes: Path) -> float | None:
     """The lr whose short training has the best mask AP on tune; None while one of them has not ended."""
-    runs = {lr: read_note(notes, choice(work_dir, peer, start, lr)) for lr in LRS}
-    return max(LRS, key=lambda lr: runs[lr]['metrics']['mask AP']) if all(runs.values()) else None
+    return best_lr(notes, {lr: choice(work_dir, peer, start, lr) for lr in LRS}, 'mask AP')
 
 
 def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure | None]:
@@ -229,18 +176,30 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         plot='![Mask AP against epochs and against seconds](peers.png)\n\n' if ended else '',
         tables='\n'.join(_table(start, lrs, found) for start in STARTS), choices=_choices(work_dir, notes),
         meaning='\n'.join(_meaning(start, found) for start in STARTS),
+        gallery=evidence_gallery.line(
+            notes, GALLERY, 'Ground truth and what each detector finds',
+            f'From {STARTS[GALLERY_START]}, seed {seeds[0]}. Drawn from a score of {evidence_gallery.SCORE}, one digit '
+            'a place, as in the demo.',
+        ),
     )  # fmt: skip
     return text, _plot(found) if ended else None
+
+
+def gallery(work_dir: Path, seeds: Sequence[int], notes: Path) -> Figure | None:
+    """Six held-out images by every detector, if their weights are still there."""
+    lrs = {peer: chosen_lr(work_dir, peer, GALLERY_START, notes) for peer in PEERS}
+    jobs = {PEERS[peer].short: detector(work_dir, peer, GALLERY_START, lrs[peer], seeds[0]) for peer in PEERS}
+    return evidence_gallery.draw_detections(work_dir, jobs)
 
 
 def _table(start: str, lrs: dict, found: dict) -> str:
     rows = []
     for peer in PEERS:
         runs, lr = found[start, peer], lrs[start, peer]
-        parameters, macs = backbone_cost(PEERS[peer].backbone, DATA['size'])
+        parameters, macs = backbone_cost(PEERS[peer].backbone, (DATA['size'],) * 2)
         rows.append([
             PEERS[peer].label, f'{parameters / 1e6:.3f}', f'{macs / 1e9:.3f}', f'{lr:g}' if lr else NOT_RUN, len(runs),
-            *(ap_cell(runs, name) for name in AP), step_cell(runs),
+            *(cell(runs, name) for name in AP), step_cell(runs),
         ])  # fmt: skip
     aps = [f'{name}, mean ± std. dev.' for name in AP]
     head = ('backbone', 'parameters', 'GMACs', 'lr', 'runs', *aps, 'seconds a step')
@@ -250,7 +209,7 @@ def _table(start: str, lrs: dict, found: dict) -> str:
 def _choices(work_dir: Path, notes: Path) -> str:
     rows = [
         [STARTS[start], PEERS[peer].label]
-        + [ap_cell(noted(notes, [choice(work_dir, peer, start, lr)]), 'mask AP').split(' ± ')[0] for lr in LRS]
+        + [only_cell(read_note(notes, choice(work_dir, peer, start, lr)), 'mask AP') for lr in LRS]
         for start in STARTS
         for peer in PEERS
     ]
@@ -259,11 +218,11 @@ def _choices(work_dir: Path, notes: Path) -> str:
 
 def _meaning(start: str, found: dict) -> str:
     runs = {peer: found[start, peer] for peer in PEERS}
-    if not all(len(notes) > 1 for notes in runs.values()) or len({*map(len, runs.values())}) > 1:
+    if not have_ended(runs.values()):
         return f'- From {STARTS[start]}: not all rows have been run.'
     order = sorted(PEERS, key=lambda peer: -statistics.mean(note['metrics']['mask AP'] for note in runs[peer]))
     return f'- From {STARTS[start]}, by mask AP: ' + ', '.join(
-        f'{PEERS[peer].label} {ap_cell(runs[peer], "mask AP")}' for peer in order
+        f'{PEERS[peer].label} {cell(runs[peer], "mask AP")}' for peer in order
     ) + '. Where the standard deviations overlap, the order may be chance.'  # fmt: skip
 
 
@@ -272,18 +231,8 @@ def _plot(found: dict) -> Figure:
     figure = plots.make_figure(9, 6)
     for line, start in zip(figure.subplots(len(STARTS), 2, sharey='row'), STARTS, strict=True):
         for peer in PEERS:
-            if not (runs := [note for note in found[start, peer] if 'diverged' not in note]):
-                continue
-            curves = [[at['mask AP'] for at in note['validations']] for note in runs]
-            means = [statistics.mean(column) for column in zip(*curves, strict=True)]
-            epochs = [at['at'] for at in runs[0]['validations']]
-            total = statistics.median(note['steps'] * note['seconds a step'] for note in runs)
-            line[0].set_xticks(epochs)
-            line[0].plot(epochs, means, '.-', label=PEERS[peer].label.split(' ')[0])
-            line[1].plot([epoch * total / epochs[-1] for epoch in epochs], means, '.-')
+            draw_curves(*line, PEERS[peer].short, found[start, peer], 'mask AP')
         line[0].set(ylabel=f'mask AP, from {STARTS[start]}', xlabel='epochs')
         line[1].set(xlabel='seconds of training steps, one thread')
-        for axes in line:
-            axes.grid(alpha=0.3)
     line[0].legend()
     return figure
