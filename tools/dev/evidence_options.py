@@ -63,8 +63,8 @@ lr.
 
 - lr: for each row the best of {lrs}, by top-1 on the pictures of tune at the end of the schedule, seed
   {choice_seed}.
-- Result: top-1 on the {pictures} held-out pictures with the weights of the last iteration, seeds {seeds}. They serve no
-  choice.
+- Result: top-1 on the {pictures} held-out pictures with the weights of the last iteration, seeds {seeds}. They chose
+  no lr and no row; but among three lengths of the schedule, that at which the baseline passed 95 % of them was taken.
 
 ## Result
 
