@@ -1,4 +1,4 @@
-"""Evaluate a classifier, or a detector or segmentor with its backbone and neck, through an IR of `cvt-backbone export`.
+"""Evaluate a classifier or a segmentor, or a detector by its backbone and neck, through an IR of `cvt-backbone export`.
 
 The rest of the model, its data and its metrics are those of the config.
 """
@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from cvt_backbone.cli.common import add_config, run
 from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
-from cvt_backbone.export.engines import PRECISIONS, OpenVinoModel, join_classifier
+from cvt_backbone.export.engines import PRECISIONS, OpenVinoModel, join_classifier, join_segmentor
 from cvt_backbone.models import load_trained
 
 
@@ -26,18 +26,19 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = cfg.get('work_dir') or 'work_dirs/score_ir'
+    cfg.test_dataloader.batch_size = 1  # all that a graph of one size takes
     model, _ = load_trained(cfg, args.checkpoint)
     runner = Runner.from_cfg(cfg)
     runner.model.load_state_dict(model.state_dict())
     if args.file:
         network = OpenVinoModel(args.file, args.precision)
         part = network.metadata['part']
-        if part == 'classifier':
-            join_classifier(runner.model, network)
-        elif part == 'features':
+        if part == 'backbone':
+            raise InputError(f'file: {args.file} holds a backbone alone; export --part features takes the neck with it')
+        if part == 'features':
             runner.model.extract_feat = network
         else:
-            raise InputError(f'file: {args.file} holds a {part}; give a classifier or features (export --part)')
+            {'classifier': join_classifier, 'segmentor': join_segmentor}[part](runner.model, network)
         print(network.description)
     print(runner.test())
 
