@@ -78,9 +78,9 @@ def main() -> None:
         model, meta = build_initialised(cfg), dict(cfg.get('metainfo') or {})
     else:
         model, meta = load_trained(cfg, args.checkpoint)
+    calibration = make_calibration(cfg, model, args.int8, args.size) if args.int8 else None
     check_out(args.out)
     exported = make_exported(cfg, model, part, meta, args.deploy)
-    calibration = make_calibration(cfg, model, args.int8, args.size) if args.int8 else None
     deviations = write(exported, args.format, args.out, args.size, calibration)
     weights = 'weights of the checkpoint' if args.checkpoint else 'initial weights, as no checkpoint was given'
     kind = f'{args.format}, int8 by {len(calibration.paths)} images' if calibration else args.format
