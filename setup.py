@@ -11,7 +11,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('onedl', 'upstream', 'demo', 'export', 'openvino', 'explain', 'hub', 'data', 'docs', 'test')
+EXTRAS = ('onedl', 'upstream', 'demo', 'export', 'openvino', 'int8', 'explain', 'hub', 'data', 'docs', 'test')
 CARRIED = ('configs', 'tools', 'model-index.yml')
 LEFT_OUT = shutil.ignore_patterns('dev', 'setup_venv.sh', '__pycache__')  # what works in a checkout only
 

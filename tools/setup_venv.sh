@@ -11,7 +11,7 @@ python=$1 venv=$2 line=$3
 cd "$(dirname "$0")/.."
 
 case $line in
-    onedl) constraints=requirements/constraints.txt mmcv=onedl-mmcv extras=onedl,data,demo,explain,export,openvino,docs,test newest=99 ;;
+    onedl) constraints=requirements/constraints.txt mmcv=onedl-mmcv extras=onedl,data,demo,explain,export,openvino,int8,docs,test newest=99 ;;
     upstream) constraints=requirements/constraints-upstream.txt mmcv=mmcv extras=upstream,data,demo,test newest=11 ;;
     *) fail "LINE must be onedl or upstream, got '$line'" ;;
 esac

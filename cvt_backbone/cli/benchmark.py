@@ -2,7 +2,8 @@
 
 Each measurement runs in a process of its own. For each model, work, dtype and size, peers and engines take turns,
 `--rounds` times. OUTDIR gets results.csv with every timed run, results.md with medians, a plot per model, work, engine
-and dtype, and in files/ what engines run; the tables are written after every measurement.
+and dtype, one of the times in all engines, and in files/ what engines run. The tables are written after every
+measurement, and `--resume` goes on with an interrupted run.
 
 `--preset gpu` measures backbones on a GPU, profiles a training step, and ends within `--minutes`; results.md then ends
 with the rules that decide what to change. Every other option changes the preset.
@@ -45,14 +46,15 @@ def main() -> None:
     from ..analysis.benchmark.run import make_folder, measure_all, plan
 
     results = [Result(job) for job in plan(args)]
-    folder = make_folder(args.out)
+    folder = make_folder(args.out, results, args.resume)
     if args.quick:
         print('quick run: few peers, small sizes, one round; it shows that everything works, not which is faster')
     try:
         measure = measure_within if args.preset else measure_all
         measure(args, command_line(), results, folder)
     except KeyboardInterrupt:
-        print(f'\ninterrupted; what was measured is in {folder}', file=sys.stderr)
+        advice = '' if args.preset else f'; the same options with --resume -o {folder} go on'
+        print(f'\ninterrupted; what was measured is in {folder}{advice}', file=sys.stderr)
         sys.exit(130)
     measured = sum(bool(result.seconds) for result in results)
     print(f'{measured} of {len(results)} rows measured; wrote {folder}/results.md')
@@ -86,7 +88,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--minutes', type=positive, metavar='M', help='with --preset gpu, when the last process ends (default: 30)'
     )
     parser.add_argument('-o', '--out', metavar='OUTDIR', help='folder of results (default: work_dirs/benchmark/NOW)')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with the interrupted run of the same options in OUTDIR'
+    )
     args = parser.parse_args(arguments)
+    if args.resume and args.preset:
+        raise InputError('--resume: --preset gpu runs in one piece; leave --resume out')
+    if args.resume and not args.out:
+        raise InputError('--resume: name the folder of the interrupted run by -o OUTDIR')
     if args.minutes and not args.preset:
         raise InputError('--minutes: only --preset gpu ends by the clock; name it, or fewer --peers and --sizes')
     chosen = GPU if args.preset else QUICK if args.quick else {}

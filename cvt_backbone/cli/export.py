@@ -7,6 +7,9 @@
 
 The file carries its metadata: part, arch, sizes, normalisation, classes. It is run and compared with the model before
 it gets its name.
+
+`--int8 IMAGES` quantises an openvino file: products and convolutions run with eight bits, in ranges that these images
+give. They go through the test pipeline of the config; take images of the training.
 """
 
 from __future__ import annotations
@@ -56,14 +59,18 @@ def main() -> None:
         metavar=('HEIGHT', 'WIDTH'),
         help='image size of a graph of one size',
     )
+    parser.add_argument(
+        '--int8', metavar='IMAGES', type=Path, help='folder of images to quantise an openvino file by; 300 are used'
+    )
     args = parser.parse_args()
     import torch
 
     from ..export.formats import check_format, describe, write
     from ..export.parts import choose_part, make_exported
+    from ..inference.calibration import make_calibration
     from ..models import build_initialised, load_trained
 
-    check_format(args.format, args.size, args.out)
+    check_format(args.format, args.size, args.out, args.int8 is not None)
     cfg = load_config(args.config, args.cfg_options)
     part = choose_part(cfg, args.part)
     torch.manual_seed(0)
@@ -71,8 +78,11 @@ def main() -> None:
         model, meta = build_initialised(cfg), dict(cfg.get('metainfo') or {})
     else:
         model, meta = load_trained(cfg, args.checkpoint)
+    calibration = make_calibration(cfg, model, args.int8, args.size) if args.int8 else None
     check_out(args.out)
     exported = make_exported(cfg, model, part, meta, args.deploy)
-    deviations = write(exported, args.format, args.out, args.size)
+    deviations = write(exported, args.format, args.out, args.size, calibration)
     weights = 'weights of the checkpoint' if args.checkpoint else 'initial weights, as no checkpoint was given'
-    print(f'{args.out}: {part}, {args.format}, {weights}; deviates from the model by {describe(deviations)}')
+    kind = f'{args.format}, int8 by {len(calibration.paths)} images' if calibration else args.format
+    found = describe(deviations, quantised=calibration is not None)
+    print(f'{args.out}: {part}, {kind}, {weights}; deviates from the model by {found}')

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import writing
-from .engines import RT_INFO, OnnxModel, OpenVinoModel, has_bf16, openvino_core
+from .engines import PRECISIONS, RT_INFO, OnnxModel, OpenVinoModel, has_bf16, openvino_core
 from .graph import capture, make_onnx, quiet
+from .int8 import TOLERANCE as INT8_TOLERANCE
+from .int8 import Calibration, quantise, relative_error
 from .parts import Exported
 
 if TYPE_CHECKING:
@@ -36,19 +38,23 @@ SHAPES = [(1, 96, 128), (2, 131, 75)]  # batch, height and width of the images t
 Runner = Callable[[Tensor], tuple[Tensor, ...]]
 
 
-def check_format(name: str, size: list[int] | None, out: Path) -> None:
+def check_format(name: str, size: list[int] | None, out: Path, int8: bool = False) -> None:
     """See that a format can be written here.
 
     Args:
         name: One of :data:`FORMATS`.
         size: Height and width of the images, which ``torchscript`` needs and ``openvino`` may take.
         out: The file.
+        int8: Whether it is to be quantised.
 
     Raises:
-        InputError: The format is unknown, PyTorch too old or a package missing, or size or name of the file do not fit.
+        InputError: The format is unknown or cannot be quantised, PyTorch too old or a package missing, or size or name
+            of the file do not fit.
     """
     if name not in FORMATS:
         raise InputError(f'--format: {name!r} is unknown; choose among {", ".join(FORMATS)}')
+    if int8 and name != 'openvino':
+        raise InputError(f'--int8: {name} files are not quantised here; give --format openvino, or leave --int8 out')
     if name == 'torchscript' and size is None:
         raise InputError('--size: torchscript needs the size of the images, --size HEIGHT WIDTH; its graph is of one')
     if name in ('onnx', 'torch-export') and size is not None:
@@ -59,12 +65,14 @@ def check_format(name: str, size: list[int] | None, out: Path) -> None:
         raise InputError(f'--format: {name} needs PyTorch 2.7 or newer, this is {torch.__version__}')
     for package in ('openvino',) if name == 'openvino' and size else NEEDS[name]:
         check_package(package, f'pip install {" ".join(NEEDS[name])}')
+    if int8:
+        check_package('nncf', 'pip install nncf (extra int8)', '--int8')
     if name == 'openvino' and out.suffix != '.xml':
         raise InputError(f'--out: {out} must end in .xml; the weights go into {out.with_suffix(".bin").name} beside it')
 
 
-def check_package(name: str, advice: str) -> None:
-    """See that a package of another runtime is there.
+def check_package(name: str, advice: str, argument: str = '--format') -> None:
+    """See that a package that an argument asks for is there.
 
     Raises:
         InputError: It is not.
@@ -72,10 +80,12 @@ def check_package(name: str, advice: str) -> None:
     try:
         __import__(name)
     except ImportError as error:
-        raise InputError(f'--format: {error.name} is not installed: {advice}') from error
+        raise InputError(f'{argument}: {error.name} is not installed: {advice}') from error
 
 
-def write(exported: Exported, name: str, path: Path, size: list[int] | None = None) -> dict[str, float]:
+def write(
+    exported: Exported, name: str, path: Path, size: list[int] | None = None, calibration: Calibration | None = None
+) -> dict[str, float]:
     """Write a file, run it and give it its name.
 
     Args:
@@ -83,13 +93,16 @@ def write(exported: Exported, name: str, path: Path, size: list[int] | None = No
         name: The format.
         path: The file; of ``openvino`` the .xml, whose weights go into a .bin beside it.
         size: Height and width for ``torchscript`` and, if the graph is to be of one size, for ``openvino``.
+        calibration: Images to quantise a file of ``openvino`` by, which is first compared as it is.
 
     Returns:
         Its largest deviation from the model by precision, relative to the largest output if that is above 1: ``f32``
-        and, where OpenVINO has it on this CPU, ``bf16``.
+        and, where OpenVINO has it on this CPU, ``bf16``. If it is quantised, :func:`.int8.relative_error` by what
+        OpenVINO computes the rest in.
 
     Raises:
-        InputError: It cannot be written, or deviates by more than :data:`TOLERANCE`; nothing is left then.
+        InputError: It cannot be written, or deviates by more than :data:`TOLERANCE` or, quantised, by more than
+            :data:`.int8.TOLERANCE`; nothing is left then.
     """
     if size:
         exported.metadata['image_shape'] = [1, exported.backbone.in_channels, *size]
@@ -97,38 +110,61 @@ def write(exported: Exported, name: str, path: Path, size: list[int] | None = No
     with writing('--out', path, suffix=SUFFIXES.get(name, '')) as part:
         if name != 'openvino':
             WRITERS[name](exported, part)
-            return {'f32': check_deviation(exported, name, open_file(name, part), shapes)}
+            deviation = largest_deviation(exported, open_file(name, part), shapes)
+            check_deviation(deviation, name)
+            return {'f32': deviation}
         with writing('--out', path.with_suffix('.bin'), suffix='.bin') as weights:
             write_openvino(exported, part, weights)
-            deviations = {'f32': check_deviation(exported, name, OpenVinoModel(part, weights=weights), shapes)}
-            if has_bf16():
-                run = OpenVinoModel(part, weights=weights, precision='bf16')
-                deviations['bf16'] = largest_deviation(exported, run, shapes)
+            deviations = measure_openvino(part, weights, lambda run: largest_deviation(exported, run, shapes))
+            check_deviation(deviations['f32'], name)
+            if calibration:
+                quantise(part, weights, calibration)
+                deviations = measure_openvino(
+                    part, weights, lambda run: relative_error(exported.module, run, calibration)
+                )
+                check_quantised(deviations['f32'])
             path.unlink(missing_ok=True)  # an .xml never stands beside the weights of another one
     return deviations
 
 
-def describe(deviations: dict[str, float]) -> str:
+def describe(deviations: dict[str, float], quantised: bool = False) -> str:
     """The deviations that :func:`write` returns, for the user."""
-    if 'bf16' not in deviations:
+    if 'bf16' not in deviations and not quantised:
         return f'{deviations["f32"]:.1e}'
-    text = 'INFERENCE_PRECISION_HINT {}: {:.1e}'
-    both = ', '.join(text.format(precision, deviation) for precision, deviation in deviations.items())
-    if deviations['bf16'] <= BF16_TOLERANCE:
-        return both
-    return f'{both}, which is more than {BF16_TOLERANCE:.0e}: compute it in f32'
+    unit, tolerance = (' of the norm', INT8_TOLERANCE) if quantised else ('', BF16_TOLERANCE)
+    every = ', '.join(f'INFERENCE_PRECISION_HINT {name}: {value:.1e}{unit}' for name, value in deviations.items())
+    if deviations.get('bf16', 0) <= tolerance:
+        return every
+    return f'{every}, which is more than {tolerance:.0e}: compute it in f32'
 
 
-def check_deviation(exported: Exported, name: str, run: Runner, shapes: list[tuple[int, int, int]]) -> float:
-    """:func:`largest_deviation`, which must be at most :data:`TOLERANCE`.
+def measure_openvino(path: Path, weights: Path, measure: Callable[[OpenVinoModel], float]) -> dict[str, float]:
+    """Apply a measure to an IR in each precision that OpenVINO has on this CPU: ``f32`` and, it may be, ``bf16``."""
+    precisions = PRECISIONS if has_bf16() else PRECISIONS[:1]
+    return {name: measure(OpenVinoModel(path, name, weights)) for name in precisions}
+
+
+def check_deviation(deviation: float, name: str) -> None:
+    """See that :func:`largest_deviation` of a format's file is at most :data:`TOLERANCE`.
 
     Raises:
         InputError: It is larger.
     """
-    deviation = largest_deviation(exported, run, shapes)
     if not deviation <= TOLERANCE:
         raise InputError(f'config: the {name} file deviates from the model by {deviation:.1e}; not written')
-    return deviation
+
+
+def check_quantised(error: float) -> None:
+    """See that :func:`.int8.relative_error` is at most :data:`.int8.TOLERANCE`.
+
+    Raises:
+        InputError: It is larger.
+    """
+    if not error <= INT8_TOLERANCE:
+        raise InputError(
+            f'--int8: the quantised maps deviate from the model by {error:.0%} of their norm, more than '
+            f'{INT8_TOLERANCE:.0%}; not written. Give images like those of the training, or leave --int8 out'
+        )
 
 
 def write_onnx(exported: Exported, path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from cvt_backbone.analysis.benchmark import build as benchmark_build
 from cvt_backbone.analysis.benchmark import measure as benchmark_measure
 from cvt_backbone.analysis.benchmark import peers as benchmark_peers
+from cvt_backbone.analysis.benchmark import plots as benchmark_plots
 from cvt_backbone.analysis.benchmark import report as benchmark_report
 from cvt_backbone.analysis.benchmark import run as planned
 from cvt_backbone.analysis.benchmark.engine_files import write_file
@@ -89,9 +90,36 @@ def test_csv_has_every_run() -> None:
 
 def test_plots_skip_what_was_not_measured(tmp_path: Path) -> None:
     failed = [Result(make_job('hf-cvt-13', work=work), failure='out of memory') for work in ('infer', 'train')]
-    benchmark_report.write_plots(tmp_path, [*linear_results('swin-t', 1e-6, 1.0), *failed])
+    benchmark_plots.write_plots(tmp_path, [*linear_results('swin-t', 1e-6, 1.0), *failed])
     assert [path.name for path in tmp_path.iterdir()] == ['backbone_infer_eager_fp32.png']
     assert (tmp_path / 'backbone_infer_eager_fp32.png').read_bytes().startswith(PNG)
+
+
+def test_a_plot_of_all_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel per engine and dtype on the same axes, each with the peers that were measured, under one legend."""
+    drawn = []
+    monkeypatch.setattr(benchmark_plots, 'save', lambda figure, path: drawn.append((path.name, figure)))
+    results = []
+    for engine, dtype, peer in [
+        ('openvino', 'fp32', 'swin-t'), ('eager', 'bf16', 'swin-t'), ('eager', 'fp32', 'resnet-50'),
+        ('eager', 'fp32', 'swin-t'),
+    ]:  # fmt: skip
+        for result in linear_results(peer, 1e-6, 1.0)[::-1]:
+            result.job = make_job(peer, result.job.size, engine=engine, dtype=dtype)
+            results.append(result)
+    benchmark_plots.write_plots(tmp_path, results)
+    assert [name for name, _ in drawn].count('backbone_infer_engines.png') == 1
+    figure = dict(drawn)['backbone_infer_engines.png']
+    panels = {axis.get_title(): axis for axis in figure.axes}
+    assert list(panels) == ['eager, fp32', 'openvino, fp32', 'eager, bf16', 'openvino, bf16']
+    lines = {title: [line for line in axis.lines if len(line.get_xdata())] for title, axis in panels.items()}
+    assert [len(own) for own in lines.values()] == [2, 1, 1, 0]
+    assert [text.get_text() for text in panels['openvino, bf16'].texts] == ['not measured']
+    assert list(lines['openvino, fp32'][0].get_xdata()) == [side**2 / 1e6 for side in (224, 448, 896)]
+    assert list(lines['openvino, fp32'][0].get_ydata()) == pytest.approx([0.5] * 3), 'of one of the two images'
+    of_swin = {own[0].get_color() for title, own in lines.items() if title in ('openvino, fp32', 'eager, bf16')}
+    assert len(of_swin) == 1, 'a peer has one colour everywhere'
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['Swin-T (mmdet)', 'ResNet-50 (mmdet)']
 
 
 def test_parse_size() -> None:
@@ -109,6 +137,8 @@ def test_parse_size() -> None:
         (['--rounds', 'x'], '--rounds: .*x'),
         (['--memory-limit', '-1'], '--memory-limit: must be above 0, got -1'),
         (['--device', 'tpu'], "--device: invalid choice: 'tpu' .*cpu"),
+        (['--resume'], '--resume: name the folder'),
+        (['--resume', '--preset', 'gpu', '-o', 'x'], '--resume: --preset gpu runs in one piece'),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str) -> None:
@@ -118,8 +148,51 @@ def test_bad_arguments(arguments: list[str], message: str) -> None:
 
 def test_results_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / 'results.csv').touch()
-    with pytest.raises(InputError, match='holds results already'):
-        planned.make_folder(str(tmp_path))
+    with pytest.raises(InputError, match='holds results already; add --resume'):
+        planned.make_folder(str(tmp_path), [], resume=False)
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, header: Header) -> None:
+    """Each run, peak and failure is where it was, and what is left is what was not measured."""
+    done = [*linear_results('swin-t', 1e-6, 1.0), Result(make_job('hf-cvt-13'), failure='out of memory')]
+    done[1].rounds, done[1].peaks = done[1].rounds[:1], done[1].peaks[:1]
+    done[2].rounds, done[2].peaks = [], []
+    benchmark_report.write_tables(tmp_path, done, header)
+    again = [Result(result.job) for result in done]
+    assert planned.make_folder(str(tmp_path), again, resume=True) == tmp_path
+    assert [result.failure for result in again] == [None, None, None, 'out of memory']
+    for before, result in zip(done, again, strict=True):
+        assert result.peaks == before.peaks
+        assert [list(map(pytest.approx, runs)) for runs in before.rounds] == result.rounds
+    assert [result.job.size[0] for result in planned.rounds(again[:3], 2)] == [448, 896, 896]
+
+
+@pytest.mark.parametrize(
+    ('csv_text', 'message'),
+    [
+        (None, 'does not exist; give the -o of the interrupted run'),
+        ('peer,model\nswin-t,backbone\n', 'has a row that these options do not plan'),
+        (None, 'do not plan'),
+    ],
+)
+def test_runs_that_cannot_go_on(csv_text: str | None, message: str, tmp_path: Path, header: Header) -> None:
+    results = linear_results('swin-t', 1e-6, 1.0)
+    if csv_text:
+        (tmp_path / 'results.csv').write_text(csv_text)
+    elif 'plan' in message:
+        benchmark_report.write_tables(tmp_path, results, header)
+        results = results[:2]
+    with pytest.raises(InputError, match=f'--resume: .*{message}'):
+        planned.make_folder(str(tmp_path), [Result(result.job) for result in results], resume=True)
+
+
+def test_a_spoilt_file_is_named(tmp_path: Path, header: Header) -> None:
+    results = linear_results('swin-t', 1e-6, 1.0)
+    benchmark_report.write_tables(tmp_path, results, header)
+    text = (tmp_path / 'results.csv').read_text()
+    (tmp_path / 'results.csv').write_text(text.replace('0.0501', 'quick'))
+    with pytest.raises(InputError, match=r'results\.csv is not what a benchmark wrote \(could not convert'):
+        planned.make_folder(str(tmp_path), [Result(result.job) for result in results], resume=True)
 
 
 def test_plan_leaves_out_what_does_not_apply() -> None:
@@ -268,7 +341,10 @@ def test_macs_of_variants_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(planned, 'count', count)
     peers = ('cvt-13-global', 'cvt-13-global-deployed', 'cvt-13-global-cp', 'swin-t')
     results = [Result(make_job(peer, (side, 64))) for side in (64, 96) for peer in peers]
-    planned.fill_macs(results)
+    notes = planned.fill_macs(results)
+    assert notes == [
+        f'GMACs of Swin-T (mmdet), backbone, {side}x64, are not counted: not installed: mmdet' for side in (64, 96)
+    ]
     assert [result.macs for result in results] == [64, 64, 64, None, 96, 96, 96, None]
     assert counted == [(peer, (side, 64)) for side in (64, 96) for peer in ('cvt-13-global', 'swin-t')]
 

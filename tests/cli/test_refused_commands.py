@@ -54,6 +54,7 @@ model = dict(
 """
 ARCH_13 = 'model.backbone.arch=cvt-13 model.neck.in_channels=[64,192,384]'
 ON_CPU = '-o out --device cpu'
+INT8 = f'{SEGMENTOR} seg.pth --format openvino -o x.xml --int8'
 
 # The command and its words in a folder with the files below; what the line says after "error: ".
 ROWS = [
@@ -112,6 +113,11 @@ ROWS = [
     ('convert', 'nan.pth o.pth --to official --strict-finite', r'NaN or infinity in 1 tensor'),
     ('convert', 'body.pth o.pth --to official', 'convert them to backbone'),
     ('convert', 'body.pth o.pth --to mmpretrain --num-classes 3', 'a new head needs the final norm'),
+    ('export', f'{SEGMENTOR} seg.pth --format onnx --int8 images -o x.onnx', '--int8: onnx files are not quantised'),
+    ('export', f'{INT8} nowhere', '--int8: images: nowhere does not exist'),
+    ('export', f'{INT8} empty', '--int8: images: empty holds no image'),
+    ('export', f'{INT8} spoilt', r'--int8: image: spoilt/a\.jpg: not a readable image'),
+    ('export', f'{INT8} images --size 64 64', r'--int8: images/a\.jpg has \d+x\d+ pixels after .*; give a --size that'),
     ('new', f'{MASKS} --train layouts/coco --val layouts/coco -o x.txt', r'--out: .*must end in \.py'),
     ('new', f'{MASKS} --train layouts/coco --val layouts/coco -o there.py',
      r'--out: there\.py exists; give another name, or --force'),
@@ -188,9 +194,15 @@ def place(tmp_path_factory):
     """A folder with the files that the rows name; no row changes it."""
     folder = tmp_path_factory.mktemp('place')
     make_layouts(make_digits(folder / 'digits'), folder / 'layouts')
-    for name in ('empty', 'folder.py', 'images', 'twins'):
+    for name in ('empty', 'folder.py', 'images', 'spoilt', 'twins'):
         (folder / name).mkdir()
-    texts = {'there.py': 'precious', 'file': '', 'garbage.pth': 'no checkpoint', 'broken.py': 'model = dict(\n'}
+    texts = {
+        'there.py': 'precious',
+        'file': '',
+        'spoilt/a.jpg': 'no image',
+        'garbage.pth': 'no checkpoint',
+        'broken.py': 'model = dict(\n',
+    }
     texts['scope.py'] = "default_scope = 'mmpose'\nmodel = dict()\n"
     texts['base.py'] = "model = dict(backbone=dict(type='ResNet', depth=18, base_channels=8, norm_eval=True))\n"
     for name, content in {**texts, 'rpn.py': RPN}.items():
@@ -235,6 +247,8 @@ def script(monkeypatch, name, words):
 
 @pytest.mark.parametrize(('name', 'words', 'message'), ROWS, ids=[' '.join(row[:2]) for row in ROWS])
 def test_refused(name, words, message, place, monkeypatch, refuse):
+    if words.startswith(INT8):
+        pytest.importorskip('nncf')
     monkeypatch.chdir(place)
     before = listing(place)
     assert re.search(f'^error: .*{message}', refuse(command, name, words))

@@ -1,15 +1,27 @@
-"""Where the time of a CvT backbone goes on a CPU: per stage and operation, with the share of the fp32 GEMM peak.
+"""Where the time of a CvT backbone goes on a CPU: per operation and stage, with the share of the fp32 GEMM peak.
 
 Each stage runs by itself on the input it gets from the one before it, under torch's profiler. Multiply-accumulates are
 counted on the meta device, where attention is two matrix products.
+
+The table of docs/results/profile.md is written by --page. A column of what was before comes from another checkout:
+
+    git worktree add ../before COMMIT
+    PYTHONPATH=../before python tools/dev/profile_backbone.py --save before.json
+    python tools/dev/profile_backbone.py --before before.json --page
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from copy import deepcopy
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +34,17 @@ from cvt_backbone.analysis.flops import count_call
 from cvt_backbone.analysis.tables import markdown
 from cvt_backbone.cli.benchmark import parse_size
 from cvt_backbone.cli.common import run
+from cvt_backbone.errors import InputError
+from cvt_backbone.files import writing
 from cvt_backbone.layers import CvTStage
 
+PAGE = Path(__file__).resolve().parents[2] / 'docs/results/profile.md'
+BLOCK = re.compile(r'(<!-- begin profile\b[^>]*-->\n).*?(<!-- end profile -->)', re.S)
+VARIANTS = {  # windows, and whether the model is deployed
+    'global': (None, False),
+    '(56, 28, None), deployed': ((56, 28, None), True),
+    '(56, 28, 14), deployed': ((56, 28, 14), True),
+}
 OPERATIONS = {  # of ATen -> in the table; what is not named here is `other`
     'addmm': 'Linear',
     'mm': 'Linear',
@@ -44,35 +65,115 @@ LAYERS = {nn.Linear: 'Linear', nn.Conv2d: 'convolution'}  # whose multiply-accum
 
 
 def main() -> None:
-    """Profile and print the table."""
+    """Profile, print, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--arch', default='cvt-13', help='of the zoo (default: cvt-13)')
-    parser.add_argument('--windows', type=int, nargs='+', metavar='W', help='per stage; 0 is global (default: global)')
-    parser.add_argument('--deploy', action='store_true', help='switch_to_deploy() first')
     parser.add_argument('--size', default='800x1333', metavar='HxW', help='image in pixels (default: 800x1333)')
     parser.add_argument('--rounds', type=int, default=5, help='the median of so many is printed (default: 5)')
+    parser.add_argument('--save', metavar='FILE', type=Path, help='write the figures as JSON')
+    parser.add_argument('--before', metavar='FILE', type=Path, help='figures of another checkout, for a column of them')
+    parser.add_argument('--page', action='store_true', help='write the table into docs/results/profile.md')
     args = parser.parse_args()
-    windows = [window or None for window in args.windows] if args.windows else None
-    model = CvT(args.arch, window_sizes=windows).eval()
-    if args.deploy:
-        model.switch_to_deploy()
-    x = torch.rand(1, 3, *parse_size(args.size))
+    profiles = [read_profile(args.before)] if args.before else []
+    profiles.append(make_profile(args.arch, args.size, args.rounds))
+    text = ''.join(f'{describe(own)}\n\n' for own in profiles) + sum_table(profiles)
+    print(f'{text}\n{stage_table(profiles[-1])}')
+    if args.save:
+        with writing('--save', args.save) as part:
+            part.write_text(json.dumps(profiles[-1], indent=1))
+    if args.page:
+        page, count = BLOCK.subn(lambda match: f'{match[1]}{text}{match[2]}', PAGE.read_text())
+        if count != 1:
+            raise InputError(
+                f'--page: {PAGE} needs the markers "<!-- begin profile -->" and "<!-- end profile -->" once'
+            )
+        with writing('--page', PAGE) as part:
+            part.write_text(page)
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """Read what :func:`make_profile` returned in another checkout.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        found = json.loads(path.read_text())
+        describe(found)
+        sum_table([found])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f'--before: {path} is nothing that --save wrote ({error})') from error
+    return found
+
+
+def make_profile(arch: str, size: str, rounds: int) -> dict[str, Any]:
+    """Profile each of :data:`VARIANTS`.
+
+    Returns:
+        Where and when it ran, ``peak`` in FLOP/s, and ``rows`` of variant, stage, operation, seconds, MACs.
+    """
+    shape = parse_size(size)
     peak = measure_gemm('fp32', 'cpu', torch.get_num_threads())['flops']
-    print(f'{args.arch}, windows {windows}, {"deployed, " if args.deploy else ""}{args.size}, ', end='')
-    print(f'{torch.get_num_threads()} threads, GEMM peak {peak / 1e9:.0f} GFLOP/s, torch {torch.__version__}\n')
     rows = []
-    for i, stage in enumerate(model.stages):
-        seconds, macs = profile_stage(stage, x, args.rounds), count_stage(stage, x)
-        rows += [(i, name, value, macs.get(name, 0)) for name, value in sorted(seconds.items(), key=lambda kv: -kv[1])]
-        with torch.no_grad():
-            x = stage(x)[0].permute(0, 3, 1, 2)
-    total = sum(row[2] for row in rows)
-    cells = []
-    for stage_index, name, value, macs in [*rows, ('all', '', total, sum(row[3] for row in rows))]:
-        share = f'{2 * macs / value / peak:.0%}' if macs else ''
-        gmacs = f'{macs / 1e9:.1f}' if macs else ''
-        cells.append((stage_index, name, f'{value * 1e3:.0f}', f'{value / total:.1%}', gmacs, share))
-    print(markdown(('stage', 'operation', 'ms', 'share of time', 'GMACs', 'share of peak'), cells, 'llrrrr'))
+    for variant, (windows, deployed) in VARIANTS.items():
+        model = CvT(arch, window_sizes=windows).eval()
+        if deployed:
+            model.switch_to_deploy()
+        x = torch.rand(1, 3, *shape)
+        for i, stage in enumerate(model.stages):
+            seconds, macs = profile_stage(stage, x, rounds), count_stage(stage, x)
+            rows += [(variant, i, name, value, macs.get(name, 0)) for name, value in seconds.items()]
+            with torch.no_grad():
+                x = stage(x)[0].permute(0, 3, 1, 2)
+    return dict(
+        date=f'{date.today()}', arch=arch, size=size, threads=torch.get_num_threads(), torch=torch.__version__,
+        peak=peak, rows=rows,
+    )  # fmt: skip
+
+
+def describe(found: dict[str, Any]) -> str:
+    """When, what and where, in a line."""
+    return (
+        f'Measured {found["date"]}: {found["arch"]}, {found["size"]}, {found["threads"]} threads, torch '
+        f'{found["torch"].split("+")[0]}, GEMM peak {found["peak"] / 1e9:.0f} GFLOP/s.'
+    )
+
+
+def sum_table(profiles: Sequence[dict[str, Any]]) -> str:
+    """Milliseconds per operation over all stages, with the share of the peak; a column per variant and profile."""
+    variants = list(dict.fromkeys(row[0] for own in profiles for row in own['rows']))
+    sums: list[dict[str, dict[str, list[float]]]] = []
+    for own in profiles:
+        sums.append({name: defaultdict(lambda: [0, 0]) for name in variants})
+        for variant, _, operation, seconds, macs in own['rows']:
+            for name in (operation, 'all'):
+                sums[-1][variant][name][0] += seconds
+                sums[-1][variant][name][1] += macs
+    last = sums[-1][variants[-1]]
+    operations = sorted(
+        {name for own in sums for of in own.values() for name in of} - {'all'}, key=lambda n: -last[n][0]
+    )
+    times = ('before', 'after') if len(profiles) > 1 else ('ms',)
+    head = ['operation', *(f'{variant}: {time}' for variant in variants for time in times)]
+    cells = [
+        [name, *(_cell(*own[variant][name], found['peak'])
+                 for variant in variants for own, found in zip(sums, profiles, strict=True))]
+        for name in [*operations, 'all']
+    ]  # fmt: skip
+    return markdown(head, cells, 'l'.ljust(len(head), 'r'))
+
+
+def _cell(seconds: float, macs: float, peak: float) -> str:
+    share = f' ({2 * macs / seconds / peak:.0%})' if macs and seconds else ''
+    return f'{seconds * 1e3:.0f}{share}'
+
+
+def stage_table(found: dict[str, Any]) -> str:
+    """Every row, the largest of each stage first."""
+    rows = sorted(found['rows'], key=lambda row: (list(VARIANTS).index(row[0]), row[1], -row[3]))
+    cells = [[variant, i, name, _cell(seconds, macs, found['peak']), f'{macs / 1e9:.1f}' if macs else '']
+             for variant, i, name, seconds, macs in rows]  # fmt: skip
+    return markdown(('windows', 'stage', 'operation', 'ms (share of peak)', 'GMACs'), cells, 'lllrr')
 
 
 def profile_stage(stage: CvTStage, x: Tensor, rounds: int) -> dict[str, float]:

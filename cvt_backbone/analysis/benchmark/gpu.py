@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .measure import Job
-from .report import Header, Result, write_plots, write_tables
+from .report import Header, Result, write_tables
 from .rules import MANY_WINDOWS, make_ending
 from .run import child, fill_macs, make_header
 
@@ -29,9 +29,10 @@ def measure_within(args: argparse.Namespace, command: str, results: Sequence[Res
         results: Filled in; what there was no time for says so.
         folder: Where they are written, with the trace.
     """
+    from .plots import write_plots  # matplotlib is an extra
+
     end = time.monotonic() + 60 * args.minutes
-    header = make_header(args, command)
-    fill_macs(results)
+    header = make_header(args, command, fill_macs(results))
     size = max(args.sizes, key=lambda size: size[0] * size[1])
     traced = Job(
         MANY_WINDOWS, 'backbone', 'train', size, args.batch, 'bf16', args.device, args.threads, args.repeat

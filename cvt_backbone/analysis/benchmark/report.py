@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: every timed run as CSV, medians as Markdown, curves over pixels as PNG."""
+"""What a benchmark leaves behind: every timed run as CSV, which can be read again, and medians as Markdown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from ...files import replacing
 from ..tables import markdown
 from .measure import Job
@@ -84,16 +86,56 @@ def make_csv(results: Iterable[Result]) -> str:
     writer.writeheader()
     for result in results:
         job = result.job
-        common = dict(
-            peer=job.peer, model=job.model, work=job.work, engine=job.engine, height=job.size[0], width=job.size[1],
-            batch=job.batch, dtype=job.dtype, device=job.device, threads=job.threads, macs=result.macs,
-        )  # fmt: skip
+        common = _identity(job) | dict(macs=result.macs)
         for index, (runs, peak) in enumerate(zip(result.rounds, result.peaks, strict=True)):
             for run, seconds in enumerate(runs):
                 writer.writerow(common | dict(round=index, run=run, seconds=f'{seconds:.6g}', peak_bytes=peak))
         if result.failure:
             writer.writerow(common | dict(failure=result.failure))
     return text.getvalue()
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """The columns that tell a job from others."""
+    return dict(
+        peer=job.peer, model=job.model, work=job.work, engine=job.engine, height=job.size[0], width=job.size[1],
+        batch=job.batch, dtype=job.dtype, device=job.device, threads=job.threads,
+    )  # fmt: skip
+
+
+def read_csv(path: Path, results: Iterable[Result]) -> None:
+    """Fill in what an interrupted benchmark measured before.
+
+    Args:
+        path: Its ``results.csv``.
+        results: What is planned; filled in.
+
+    Raises:
+        InputError: The file is none of a benchmark, or holds a row that is not planned.
+    """
+    planned = {tuple(map(str, _identity(result.job).values())): result for result in results}
+    for row in csv.DictReader(path.read_text().splitlines()):
+        job = [str(row.get(name)) for name in COLUMNS[:10]]
+        if (result := planned.get(tuple(job))) is None:
+            raise InputError(
+                f'--resume: {path} has a row that these options do not plan ({", ".join(job)}); give the options of '
+                f'the interrupted run'
+            )
+        try:
+            _take(row, result)
+        except (KeyError, ValueError, IndexError) as error:
+            raise InputError(f'--resume: {path} is not what a benchmark wrote ({error}); begin again') from error
+
+
+def _take(row: dict[str, str], result: Result) -> None:
+    """Put a line of the CSV back where it came from."""
+    if row['failure']:
+        result.failure = row['failure']
+        return
+    if int(row['round']) == len(result.rounds):
+        result.rounds.append([])
+        result.peaks.append(int(row['peak_bytes']))
+    result.rounds[-1].append(float(row['seconds']))
 
 
 def make_markdown(results: Sequence[Result], header: Header) -> str:
@@ -103,8 +145,8 @@ def make_markdown(results: Sequence[Result], header: Header) -> str:
     ]
     text = '# Benchmark\n\n' + ''.join(f'- {fact}\n' for fact in (*header.facts, *facts)) + f'\n{_NOTES}\n'
     head = ['size', 'batch', 'peer', 's, median (min-max)', 'images/s', 'GB over idle', 'GMACs', 'share of GEMM peak']
-    for key, group in _groups(results):
-        text += f'\n## {_title(key)}\n\n{markdown(head, [_row(result, header.gemm) for result in group], "rrlrrrrr")}'
+    for key, group in groups(results):
+        text += f'\n## {title(key)}\n\n{markdown(head, [_row(result, header.gemm) for result in group], "rrlrrrrr")}'
     growth = _growth(results)
     if growth:
         text += '\n## Growth\n\nLeast-squares fits of time ~ pixels^a and memory over idle ~ pixels^b.\n\n'
@@ -129,9 +171,9 @@ def _row(result: Result, gemm: dict[str, float]) -> list[str]:
 
 def _growth(results: Sequence[Result]) -> list[list[str]]:
     rows = []
-    for key, group in _groups(results):
-        for name, own in _by_peer(group):
-            exponents = [fit_exponent(*curve)[0] for curve in _curves(own) if len(set(curve[0])) > 1]
+    for key, group in groups(results):
+        for name, own in by_peer(group):
+            exponents = [fit_exponent(*curve)[0] for curve in curves(own) if len(set(curve[0])) > 1]
             if exponents:
                 sizes = ', '.join(f'{h}x{w}' for h, w in sorted({r.job.size for r in own}))
                 rows.append([*key, PEERS[name].label, *(f'{e:.2f}' for e in exponents), sizes])
@@ -152,54 +194,32 @@ def fit_exponent(pixels: Sequence[float], values: Sequence[float]) -> tuple[floa
     return float(exponent), float(np.exp(logarithm))
 
 
-def write_plots(folder: Path, results: Sequence[Result]) -> None:
-    """Write ``MODEL_WORK_ENGINE_DTYPE.png`` of what was measured: time and memory against pixels, and the exponents."""
-    from ..plots import make_figure, save  # matplotlib is an extra
-
-    for key, group in _groups([result for result in results if any(_curves([result])[0])]):
-        figure = make_figure(16, 8)
-        axes = figure.subplots(1, 2)
-        figure.suptitle(_title(key))
-        for index, (name, own) in enumerate(_by_peer(group)):
-            style = dict(color=f'C{index % 10}', marker='os^vDP*'[index // 10 % 7])
-            for axis, (pixels, values) in zip(axes, _curves(own), strict=True):
-                label = PEERS[name].label
-                if len(set(pixels)) > 1:
-                    exponent, factor = fit_exponent(pixels, values)
-                    label += f' ({exponent:.2f})'
-                    ends = np.array([min(pixels), max(pixels)])
-                    axis.plot(ends, factor * ends**exponent, color=style['color'], linewidth=1, alpha=0.6)
-                axis.plot(pixels, values, linestyle='none', label=label, **style)
-        for axis, what, side in zip(axes, ('seconds', 'GB over idle'), ('left', 'right'), strict=True):
-            axis.set(xscale='log', yscale='log', xlabel='pixels of an image', ylabel=what)
-            axis.grid(which='both', alpha=0.3)
-            place = dict(loc=f'outside lower {side}', ncols=2, fontsize='small')
-            figure.legend(*axis.get_legend_handles_labels(), title='peer (fitted exponent)', **place)
-        save(figure, folder / f'{"_".join(key)}.png')
-
-
-def _curves(own: Sequence[Result]) -> list[tuple[list[int], list[float]]]:
+def curves(own: Sequence[Result]) -> list[tuple[list[int], list[float]]]:
     """Pixels and seconds, pixels and GB, of one peer's results in ascending order; a peak of zero is on no log axis."""
     own = sorted((r for r in own if r.seconds and max(r.peaks) > 0), key=lambda result: result.pixels)
     pixels = [result.pixels for result in own]
     return [(pixels, [median(r.seconds) for r in own]), (pixels, [max(r.peaks) / 1e9 for r in own])]
 
 
-def _groups(results: Sequence[Result]) -> Iterable[tuple[tuple[str, str, str, str], Iterable[Result]]]:
+def groups(results: Sequence[Result]) -> Iterable[tuple[tuple[str, str, str, str], Iterable[Result]]]:
+    """The results of each model, work, engine and dtype."""
+
     def key(result: Result) -> tuple[str, str, str, str]:
         return result.job.model, result.job.work, result.job.engine, result.job.dtype
 
     return groupby(sorted(results, key=key), key)
 
 
-def _by_peer(group: Iterable[Result]) -> list[tuple[str, list[Result]]]:
+def by_peer(group: Iterable[Result]) -> list[tuple[str, list[Result]]]:
+    """The results of each peer."""
     peers: dict[str, list[Result]] = {}
     for result in group:
         peers.setdefault(result.job.peer, []).append(result)
     return list(peers.items())
 
 
-def _title(key: tuple[str, str, str, str]) -> str:
+def title(key: tuple[str, str, str, str]) -> str:
+    """What a group is called."""
     model, work, engine, dtype = key
     return f'{TITLES[model]}, {work}, {engine}, {dtype}'
 

@@ -23,7 +23,7 @@ from ...errors import InputError
 from ...files import check_writable
 from .measure import Job, attempt, count, run_child
 from .peers import FILE_ENGINES, PEERS
-from .report import Header, Result, write_plots, write_tables
+from .report import Header, Result, read_csv, write_tables
 
 
 def plan(args: argparse.Namespace) -> list[Job]:
@@ -65,15 +65,25 @@ def _can(engine: str, model: str, work: str, dtype: str) -> bool:
     return (model, work) == ('backbone', 'infer') and (engine, dtype) != ('onnxruntime', 'bf16')
 
 
-def make_folder(out: str | None) -> Path:
+def make_folder(out: str | None, results: Sequence[Result], resume: bool) -> Path:
     """The folder of the results.
 
+    Args:
+        out: Its name; None for one of its own.
+        results: What is planned; filled in by what the folder holds if the run is resumed.
+        resume: Whether to go on where an interrupted run ended.
+
     Raises:
-        InputError: It cannot be written, or holds results that would be lost.
+        InputError: It cannot be written, holds results that would be lost, or none of these options to go on with.
     """
     folder = Path(out or f'work_dirs/benchmark/{datetime.now():%Y%m%d_%H%M%S}')
-    if (folder / 'results.csv').exists():
-        raise InputError(f'--out: {folder} holds results already; choose another folder, or remove them')
+    before = folder / 'results.csv'
+    if resume:
+        if not before.is_file():
+            raise InputError(f'--resume: {before} does not exist; give the -o of the interrupted run, or begin without')
+        read_csv(before, results)
+    elif before.exists():
+        raise InputError(f'--out: {folder} holds results already; add --resume to go on, or choose another folder')
     check_writable('--out', folder)
     return folder
 
@@ -87,10 +97,12 @@ def measure_all(args: argparse.Namespace, command: str, results: Sequence[Result
         results: Filled in.
         folder: Where they are written.
     """
-    with tqdm(total=len(results) * args.rounds, desc='measurements', unit='', dynamic_ncols=True) as bar:
+    from .plots import write_plots  # matplotlib is an extra
+
+    left = sum(max(args.rounds - len(result.rounds), 0) for result in results)
+    with tqdm(total=left, desc='measurements', unit='', dynamic_ncols=True) as bar:
         bar.set_postfix_str('GEMM peak, MACs')
-        header = make_header(args, command)
-        fill_macs(results)
+        header = make_header(args, command, fill_macs(results))
         write_files(args, results, folder)
         for _, group in groupby(results, lambda result: (result.job.model, result.job.work)):
             for result in rounds(list(group), args.rounds):
@@ -122,12 +134,12 @@ def write_files(args: argparse.Namespace, results: Sequence[Result], folder: Pat
             if file not in failures and not Path(file).exists():
                 task = dict(peer=job.peer, engine=job.engine, batch=job.batch, size=job.size, file=file)
                 failures[file] = child(args, 'write_file', task).get('failure')
-            result.failure = failures.get(file)
+            result.failure = result.failure or failures.get(file)
 
 
-def make_header(args: argparse.Namespace, command: str) -> Header:
-    """Describe the run, and measure the GEMM peak of each dtype."""
-    facts, gemm = describe(args, command), {}
+def make_header(args: argparse.Namespace, command: str, notes: Sequence[str] = ()) -> Header:
+    """Describe the run, with notes, and measure the GEMM peak of each dtype."""
+    facts, gemm = [*describe(args, command), *notes], {}
     for dtype in args.dtypes:
         answer = child(args, 'gemm', dict(dtype=dtype, device=args.device, threads=args.threads))
         if 'failure' in answer:
@@ -139,22 +151,34 @@ def make_header(args: argparse.Namespace, command: str) -> Header:
 
 
 def rounds(group: Sequence[Result], number: int) -> Iterator[Result]:
-    """The results in the order of measurement: size by size, and there all peers and engines once in each round."""
+    """The results in the order of measurement: size by size, and there all peers and engines once in each round.
+
+    What an interrupted run measured is left out.
+    """
     for _, alike in groupby(group, lambda result: (result.job.dtype, result.job.size)):
         own = list(alike)
-        for _ in range(number):
-            yield from own
+        for index in range(number):
+            yield from (result for result in own if len(result.rounds) <= index)
 
 
-def fill_macs(results: Sequence[Result]) -> None:
-    """Count the MACs of all results; those of one backbone's variants are the same."""
-    known: dict[Any, int | None] = {}
+def fill_macs(results: Sequence[Result]) -> list[str]:
+    """Count the MACs of all results; those of one backbone's variants are the same.
+
+    Returns:
+        What could not be counted and why, a note each.
+    """
+    known: dict[Any, dict[str, Any]] = {}
+    notes = []
     for job in (result.job for result in results):
         key = _macs_key(job)
         if key not in known:
-            known[key] = attempt(count, dict(peer=job.peer, model=job.model, size=job.size)).get('macs')
+            known[key] = attempt(count, dict(peer=job.peer, model=job.model, size=job.size))
+            if failure := known[key].get('failure'):
+                size = 'x'.join(map(str, job.size))
+                notes.append(f'GMACs of {PEERS[job.peer].label}, {job.model}, {size}, are not counted: {failure}')
     for result in results:
-        result.macs = known[_macs_key(result.job)]
+        result.macs = known[_macs_key(result.job)].get('macs')
+    return notes
 
 
 def _macs_key(job: Job) -> tuple[str, str, tuple[int, int]]:
@@ -200,4 +224,6 @@ def describe(args: argparse.Namespace, command: str) -> list[str]:
         f'Versions: Python {platform.python_version()}, {", ".join(versions)}',
         f'Command: `{command}`, {args.rounds} rounds of {args.repeat} runs',
     ]
+    if args.resume:
+        facts.append('Measured in parts: date, load and GEMM peak are those of the last one')
     return [*facts, 'Quick run: not for comparisons'] if args.quick else facts
