@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from mmengine.visualization import Visualizer
 
 from cvt_backbone import CvT
-from helpers import documented
+from helpers import documented, plain_configs
 from helpers.golden import fill
 from helpers.tiny import TINY
 
@@ -19,6 +20,9 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
     THREADS = max(1, (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT']))
     os.environ['OMP_NUM_THREADS'] = str(THREADS)
     torch.set_num_threads(THREADS)
+
+
+plain_configs()
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -45,6 +49,13 @@ def _sigterm() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(autouse=True)
+def _visualizers() -> Iterator[None]:
+    """mmengine's hooks draw with the visualizer named last, which may be another test's."""
+    yield
+    Visualizer._instance_dict.clear()
 
 
 @pytest.fixture

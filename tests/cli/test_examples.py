@@ -3,13 +3,11 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
 from cvt_backbone.cli import COMMANDS
-from helpers import ROOT
+from helpers import ROOT, prefork
 
 for module in ('sklearn', 'matplotlib', 'mmdet', 'mmseg'):
     pytest.importorskip(module)
@@ -31,8 +29,7 @@ MADE = {
 
 
 def call(folder, *args):
-    command, env = [sys.executable, '-m', 'cvt_backbone', *args], {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    done = prefork.run('cvt_backbone', args, folder, {**os.environ, 'PYTHONPATH': str(ROOT)})
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

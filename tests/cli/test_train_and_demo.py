@@ -21,7 +21,7 @@ def figures(printed, epoch):
 @pytest.fixture(scope='module')
 def digits(tmp_path_factory):
     out = tmp_path_factory.mktemp('data') / 'digits'
-    result = tool('make_digits.py', out, '--train', 16, '--val', 6)
+    result = tool('make_digits.py', out, '--train', 16, '--val', 6, '--copies', 1)
     assert result.returncode == 0, result.stderr
     return out
 

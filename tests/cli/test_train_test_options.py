@@ -27,7 +27,7 @@ def digits(tmp_path_factory):
     pytest.importorskip('sklearn')
     pytest.importorskip('mmseg')
     out = tmp_path_factory.mktemp('data') / 'digits'
-    result = tool('make_digits.py', out, '--train', 8, '--val', 3)
+    result = tool('make_digits.py', out, '--train', 8, '--val', 3, '--copies', 1)
     assert result.returncode == 0, result.stderr
     return out
 

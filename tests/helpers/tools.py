@@ -5,17 +5,14 @@ import subprocess
 import sys
 
 from cvt_backbone.cli import run
-from helpers import ROOT
+from helpers import ROOT, prefork
 
 DEMO = 'configs/demo/mask-rcnn_cvt-nano_fpn_digits.py'
 
 
 def tool(name, *args, cwd=ROOT):
     """Run a tool as a user does."""
-    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / name), *map(str, args)], cwd=cwd, env=env, capture_output=True, text=True
-    )
+    return prefork.run(ROOT / 'tools' / name, args, cwd, {**os.environ, 'PYTHONPATH': str(ROOT)})
 
 
 def python(code, cwd=ROOT):

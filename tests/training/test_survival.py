@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from mmengine.runner import CheckpointLoader, find_latest_checkpoint
 
 from helpers import ROOT
+from helpers.prefork import Process
 from helpers.tiny import TINY
 from helpers.tools import tool
 
@@ -73,16 +73,8 @@ def write_config(digits, workers):
 
 def start(config, work_dir, *options, script=ROOT / 'tools/train.py'):
     """The process, at work; what it prints is in WORK_DIR.txt."""
-    command = [sys.executable, script, config, '--work-dir', work_dir, *options]
-    with work_dir.with_suffix('.txt').open('a') as log:
-        return subprocess.Popen(
-            [str(word) for word in command],
-            cwd=ROOT,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tools"}'},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tools"}'}
+    return Process(script, [config, '--work-dir', work_dir, *options], work_dir.with_suffix('.txt'), cwd=ROOT, env=env)
 
 
 def finish(process, work_dir, status=0):
