@@ -16,7 +16,7 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import nn
@@ -323,6 +323,16 @@ def test_workers_heed_sigterm_of_their_parent_alone():
         worker.terminate()
         worker.join(30)
         assert worker.exitcode == 0
+
+
+def test_folders_that_are_not_local_are_left_to_mmengine(monkeypatch):
+    saved = []
+    monkeypatch.setattr(CheckpointHook, '_save_checkpoint_with_step', lambda _, *args: saved.append(args))
+    hook = hooks.AtomicCheckpointHook()
+    hook._is_local = False
+    hook._save_checkpoint_with_step(None, 3, {'iter': 12})
+    assert saved == [(None, 3, {'iter': 12})]
+    assert hook._saved_iter == 12
 
 
 def test_epochs_and_processes_draw_other_numbers(monkeypatch):
