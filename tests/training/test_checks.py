@@ -71,6 +71,8 @@ def test_empty_name_of_the_last_checkpoint(tmp_path, name):
     (tmp_path / 'last_checkpoint').write_text(name)
     with pytest.raises(InputError, match=r'--resume: .*last_checkpoint is empty, .*--resume CHECKPOINT'):
         check_last(Config(dict(resume=True, work_dir=str(tmp_path))))
+    for other in (dict(), dict(resume=False), dict(resume=True, load_from='named.pth')):  # which do not read it
+        check_last(Config(dict(other, work_dir=str(tmp_path))))
 
 
 def runner(world_size):

@@ -22,7 +22,7 @@ from helpers.tiny import TINY
 from helpers.tools import tool
 
 pytestmark = pytest.mark.slow
-EPOCHS, BATCHES = 7, 5
+EPOCHS, BATCHES = 10, 5
 TIMEOUT = 240
 CONFIG = """
 _base_ = '{base}'
