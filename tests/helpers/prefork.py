@@ -6,11 +6,13 @@ a folder, arguments and output files of its own, and leads a session.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import runpy
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing import forkserver
@@ -53,6 +55,9 @@ class Process:
         self._process.start()
         self.pid = self._process.pid
         self.kill = self._process.kill
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            while os.getpgid(self.pid) != self.pid:  # until then signals for its session would miss it
+                time.sleep(0.001)
 
     def poll(self) -> int | None:
         """The exit status, once there is one."""
