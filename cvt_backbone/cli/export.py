@@ -60,7 +60,10 @@ def main() -> None:
         help='image size of a graph of one size',
     )
     parser.add_argument(
-        '--int8', metavar='IMAGES', type=Path, help='folder of images to quantise an openvino file by; 300 are used'
+        '--int8',
+        metavar='IMAGES',
+        type=Path,
+        help='folder of images to quantise an openvino file by; at most 300 are used',
     )
     args = parser.parse_args()
     import torch

@@ -23,7 +23,7 @@ from cvt_backbone.export.parts import BinPool, Exported, make_exported
 from cvt_backbone.models import build
 from helpers.golden import fill
 from helpers.tool_parts import DETECTOR, ROOT, SEGMENTOR, make_classifier, make_model
-from helpers.tools import call, one_error, python
+from helpers.tools import call, one_error, python, tool
 
 NEEDS_EXPORT = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'),
@@ -386,8 +386,7 @@ def test_features_joined_to_the_heads_of_mmdet(tmp_path):
     # Random weights are sure of nothing.
     config.write_text(f"_base_ = '{DETECTOR}'\nmodel = dict(test_cfg=dict(rcnn=dict(score_thr=0.05)))\n")
     make_model(config, checkpoint)
-    command = [sys.executable, ROOT / 'tools/export.py', config, checkpoint, '--format', 'onnx', '-o', out]
-    subprocess.run(command, check=True, cwd=tmp_path)
+    assert tool('export.py', config, checkpoint, '--format', 'onnx', '-o', out, cwd=tmp_path).returncode == 0
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (72, 97, 3), dtype=np.uint8)).save(tmp_path / 'image.jpg')
 

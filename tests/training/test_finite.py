@@ -4,8 +4,6 @@ Everything runs in mmengine's runner, over random batches of a tiny detector, se
 """
 
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -19,9 +17,9 @@ from cvt_backbone.errors import TrainingStopped
 from cvt_backbone.models import build_random
 from cvt_backbone.training import AtomicCheckpointHook, finite_loss
 from cvt_backbone.training.finite_loss import FiniteLossHook
-from helpers import ROOT
-from helpers.processes import configs, environment  # noqa: F401
+from helpers.processes import configs  # noqa: F401
 from helpers.small_models import TEXTS, settings
+from helpers.tools import tool
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -290,8 +288,7 @@ def test_train_py(configs, tmp_path):
     """Status 3, one line that names the picture, and a checkpoint that goes on once the config is mended."""
 
     def train(status, *options):
-        command = [sys.executable, 'tools/train.py', configs['ddp'], '--work-dir', tmp_path, *options]
-        done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment(), capture_output=True, text=True)
+        done = tool('train.py', configs['ddp'], '--work-dir', tmp_path, *options)
         assert done.returncode == status, done.stderr[-3000:]
         return done.stderr
 
