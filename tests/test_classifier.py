@@ -71,6 +71,7 @@ def test_pretrained_true_downloads_the_published_file(small, tmp_path, monkeypat
     assert cvt_backbone.get_model('cvt-nano_in1k', pretrained=True), 'the server is gone; the cache has the file'
 
 
+@pytest.mark.slow
 def test_exact_or_refused(small, tmp_path):
     state = Classifier('cvt-nano', 1000).official()
     cases = {
@@ -86,6 +87,7 @@ def test_exact_or_refused(small, tmp_path):
         cvt_backbone.get_model('cvt-nana_in1k')
 
 
+@pytest.mark.slow
 def test_without_mmpretrain():
     code = """
 import sys

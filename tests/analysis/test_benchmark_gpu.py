@@ -59,6 +59,7 @@ def small_and_here(monkeypatch: pytest.MonkeyPatch, tf32: object) -> None:
     monkeypatch.setattr(planned, 'run_child', run_here)
 
 
+@pytest.mark.slow
 def test_end_to_end(monkeypatch: pytest.MonkeyPatch, small_and_here: None, tmp_path: Path) -> None:
     """Every kind of row: eager, compiled, deployed, another backbone, and one whose package is missing."""
     monkeypatch.setitem(peers.PEERS, 'convnext-t', replace(peers.PEERS['convnext-t'], package='no_such_package'))
@@ -283,6 +284,7 @@ def test_launches_by_hand() -> None:
         assert count_launches(step, (2, 1, 2, 2)) == {'aten.addmm': 1, 'aten.silu': 1, CAST: 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('windows', 'size', 'launches'),
     [(None, (64, 64), 336), ((56, 28, None), (800, 1344), 366), ((56, 28, 14), (800, 1344), 544)],

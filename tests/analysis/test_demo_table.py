@@ -45,6 +45,7 @@ def test_what_was_not_measured_now_says_so():
     assert note in ' '.join(printed.split())
 
 
+@pytest.mark.slow
 def test_no_earlier_row_for_other_runs():
     rows, printed = lines(EARLIER['Config'], pretrained=None)
     assert rows == [['random weights', *BEFORE], ['random weights', *AFTER]]

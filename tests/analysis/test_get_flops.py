@@ -39,6 +39,7 @@ def classifier(arch: str, **backbone: Any) -> Config:
     ))  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('arch', PAPER)
 @pytest.mark.parametrize('index', [0, 1])
 def test_paper(arch: str, index: int) -> None:
@@ -84,6 +85,7 @@ WINDOWED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('n', [None, 0, 4], ids=['global', 'windowed', '4 global'])
 @pytest.mark.parametrize('arch', WINDOWED)
 def test_windows_of_the_last_stage(arch: str, n: int | None) -> None:
@@ -102,6 +104,7 @@ BACKBONES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', BACKBONES)
 @pytest.mark.filterwarnings('ignore')
 def test_other_backbones(name: str) -> None:

@@ -67,6 +67,7 @@ def make(build: Callable[..., CvT]) -> Callable[[str, str], CvT]:
     return make_variant
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize('name', NAMES)
 def test_maps_and_gradients_are_finite(make: Callable[[str, str], CvT], name: str, variant: str) -> None:

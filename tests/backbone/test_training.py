@@ -78,6 +78,7 @@ CP_SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', CP_SETTINGS)
 def test_checkpointing_is_exact(build: Callable[..., CvT], image: Tensor, case: str) -> None:
     """Two steps: outputs, gradients, running statistics and their counter are equal to the last bit."""

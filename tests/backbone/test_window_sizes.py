@@ -62,6 +62,7 @@ def test_at_the_pretraining_size_windows_are_global(side: int) -> None:
         torch.testing.assert_close(narrow(windows)(image), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('side', OF_PRETRAINING)
 @torch.no_grad()
 def test_one_window_further_each_block_is_masked(side: int) -> None:

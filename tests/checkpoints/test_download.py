@@ -55,6 +55,7 @@ def test_files_of_one_name_stay_apart(server):
     assert len(kept()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('manner', ['breaks', 'restarts', 'changes'])
 def test_a_broken_connection_is_taken_up_again(server, source, manner):
     assert locate(server.url(manner)).read_bytes() == source.read_bytes()

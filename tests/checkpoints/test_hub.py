@@ -76,6 +76,7 @@ def test_what_goes_wrong(folder, tmp_path):
         read('hf://owner/cvt-small@main')
 
 
+@pytest.mark.slow
 def test_extra_that_is_missing():
     code = """
 import sys

@@ -28,6 +28,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / 'cache'
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing_and_the_call_does(tmp_path):
     """In another process: mmengine runs what the file says until use_safe_loading is called."""
     write_torch(tmp_path / 'w.pth', {'state_dict': {}, 'meta': touch(tmp_path / 'ran')})
@@ -64,6 +65,7 @@ def test_hostile_files(tmp_path, load, kind):
     assert not (tmp_path / 'ran').exists()
 
 
+@pytest.mark.slow
 def test_whatever_the_container(tmp_path, load):
     state = Classifier('cvt-nano').official()
     write_torch(tmp_path / 'legacy', state, legacy=True)
@@ -145,15 +147,17 @@ def test_config_text_is_left_out(tmp_path, load):
     assert load(str(tmp_path / 'w.pth'))['meta'] == {'cfg': 'a = 1', 'epoch': 3}
 
 
-def test_check_checkpoint(tmp_path):
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('no.pth', r'\S+/no\.pth does not exist$'),
+        ('', r'\S+ is a folder without weights: it has none of model\.safetensors, pytorch_model\.bin$'),
+        ('cut.pth', r'\S+/cut\.pth is damaged: '),
+    ],
+)
+def test_check_checkpoint_refuses(tmp_path, name, message):
     path = write_torch(tmp_path / 'w.pth', {'weight': torch.ones(2)})
+    (tmp_path / 'cut.pth').write_bytes(path.read_bytes()[:500])
     assert check_checkpoint('load_from', str(path)) == str(path)
-    for name, message in {
-        'no.pth': r'^load_from: \S+/no\.pth does not exist$',
-        '': r'^load_from: \S+ is a folder without weights: it has none of model\.safetensors, pytorch_model\.bin$',
-    }.items():
-        with pytest.raises(InputError, match=message):
-            check_checkpoint('load_from', str(tmp_path / name))
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(InputError, match=r'^load_from: \S+/w\.pth is damaged: '):
-        check_checkpoint('load_from', str(path))
+    with pytest.raises(InputError, match=f'^load_from: {message}'):
+        check_checkpoint('load_from', str(tmp_path / name))

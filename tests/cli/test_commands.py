@@ -137,6 +137,7 @@ def test_answers_within_five_seconds(args):
     assert 'cvt-backbone' in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('argv', 'registers'),
     [
@@ -253,57 +254,3 @@ def test_local_rank_of_older_launchers(monkeypatch):
         monkeypatch.setattr(sys, 'argv', ['train.py', f'{option}=3'])
         common.parse_args(parser)
         assert os.environ['LOCAL_RANK'] == '3'
-
-
-class TestDemo:
-    """The data set is made first if it is missing, and only then."""
-
-    @pytest.fixture
-    def made(self, monkeypatch):
-        """What would be made; the check of the data that follows ends the demo."""
-        pytest.importorskip('sklearn')
-        pytest.importorskip('mmdet')
-        calls = []
-        monkeypatch.setattr(
-            'cvt_backbone.data.digits.make_digits', lambda *args, **kwargs: calls.append((args, kwargs))
-        )
-        return calls
-
-    def test_digits_are_missing(self, made, command, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        status, printed, error = command('demo')
-        assert 'data/digits is missing: making it first, as `cvt-backbone digits data/digits` does\n' in printed
-        ((folder,), arguments), *more = made
-        assert not more
-        assert str(folder) == 'data/digits'
-        assert arguments == dict(train=1600, val=200, size=160, seed=0, copies=3, tune=0)
-        assert (status, error.count('make it: cvt-backbone digits data/digits\n')) == (2, 1), 'nothing was made here'
-
-    def test_digits_are_there(self, made, command, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / 'data/digits').mkdir(parents=True)
-        assert 'lacks annotations/instances_train.json' in command('demo')[2]
-        assert not made
-
-    def test_other_data(self, made, command, tmp_path, monkeypatch):
-        """A folder that the user names, or a data set that is not ours, is not made."""
-        monkeypatch.chdir(tmp_path)
-        assert command('demo', '--cfg-options', 'data_root=my/digits')[0] == 2
-        assert command('demo', 'mask-rcnn_cvt-13_fpn_1x_coco')[0] == 2
-        assert not made
-        assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize(
-        ('args', 'message'),
-        [
-            (['retinanet_cvt-13_fpn_1x_coco'], 'has no roi_head.mask_head to predict them; train it by `cvt-backbone'),
-            (['semantic-fpn_cvt-nano_digits'], 'has no roi_head.mask_head'),
-            (['--launcher', 'pytorch'], 'unrecognized arguments: --launcher;'),  # it runs in one process
-        ],
-    )
-    def test_what_it_cannot_do(self, args, message, command):
-        """Said before the training, not when its pictures are to be drawn."""
-        pytest.importorskip('sklearn')
-        status, _, error = command('demo', *args)
-        assert status == 2
-        assert message in error

@@ -51,6 +51,7 @@ def test_says_what_it_found(convert, nano, tmp_path):
     assert 'head.weight' not in torch.load(tmp_path / 'b.pth', weights_only=True)['state_dict']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('to', ['official', 'backbone', 'mmpretrain', 'huggingface'])
 @pytest.mark.parametrize('source', ['official', 'passl', 'huggingface'])
 def test_verify_every_pair(convert, tmp_path, source, to):

@@ -65,6 +65,7 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
 def test_one_picture_per_method(models, photo, tmp_path, monkeypatch, scope):
     out = tmp_path / 'out'
@@ -140,6 +141,7 @@ def test_the_predicted_class_is_explained(models, photo):
         assert target.text == f'"{classes[label]}", score {logits.softmax(0)[label]:.2f}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain', 'resized'])
 def test_a_place_is_followed_through_the_pipeline(models, tmp_path, scope):
     pixels = np.zeros((120, 200, 3), np.uint8)

@@ -99,6 +99,7 @@ def test_refused(place, monkeypatch, capfd, way, kind):
     assert files(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('command', [swap, flops])
 def test_tools_that_open_no_checkpoint(place, monkeypatch, command, tmp_path):
     """A config that names a hostile file in every place."""

@@ -47,6 +47,7 @@ def detector(tmp_path):
     return checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('block', [DETECTION, FROM_WEIGHTS], ids=['config and weights', 'weights alone'])
 def test_detection(run, detector, block):
     result = run(block)
@@ -54,6 +55,7 @@ def test_detection(run, detector, block):
     assert set(result['labels']) <= set(range(10))
 
 
+@pytest.mark.slow
 def test_what_remains(run, detector, tmp_path):
     """The reader refuses code in a checkpoint; the config text is code, and runs if no config is given."""
     text = f"{detector['meta']['cfg']}\nopen('{tmp_path}/ran', 'w').close()"
@@ -93,6 +95,7 @@ def test_slices(run, detector):
     assert result.object_prediction_list
 
 
+@pytest.mark.slow
 def test_plain_pytorch(run, tmp_path, monkeypatch, capsys):
     path = write_torch(tmp_path / 'published.bin', Classifier('cvt-13', 1000).official())
     read = classifier.read

@@ -55,6 +55,7 @@ def trained(request, data, tmp_path_factory):
     return scope, config, config.parent / 'run/iter_1.pth'
 
 
+@pytest.mark.slow
 def test_names_for_classes(trained):
     scope, config, _ = trained
     cfg = Config.fromfile(config)
@@ -66,6 +67,7 @@ def test_names_for_classes(trained):
     assert {type(part['type']) for part in dicts(named._cfg_dict) if 'type' in part} == {str}
 
 
+@pytest.mark.slow
 def test_train_resumes_with_the_config_that_it_wrote(trained, monkeypatch, capfd, tmp_path):
     _, config, checkpoint = trained
     written = config.parent / 'run' / config.name
@@ -76,6 +78,7 @@ def test_train_resumes_with_the_config_that_it_wrote(trained, monkeypatch, capfd
     assert 'leaves out' not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_test(trained, monkeypatch, tmp_path):
     _, config, checkpoint = trained
     args = ['--work-dir', tmp_path, '--out', tmp_path / 'raw.pkl', '--show-dir', tmp_path / 'pictures']
@@ -94,6 +97,7 @@ def test_predict(trained, data, monkeypatch, tmp_path):
         assert json.loads((out / 'raw/a.json').read_text())['classes'] == list('0123456789')
 
 
+@pytest.mark.slow
 def test_export_and_flops(trained, monkeypatch, capfd, tmp_path):
     _, config, checkpoint = trained
     args = ['--format', 'torchscript', '--size', 64, 64, '-o', tmp_path / 'm.pt']
@@ -103,6 +107,7 @@ def test_export_and_flops(trained, monkeypatch, capfd, tmp_path):
     assert 'backbone.stage2' in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_swap(trained, monkeypatch, tmp_path):
     _, config, _ = trained
     out = tmp_path / 'swapped.py'

@@ -81,6 +81,7 @@ def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
 
 
+@pytest.mark.slow
 def test_detector(checkpoints, images, tmp_path, monkeypatch):
     from mmdet.apis import inference_detector, init_detector
     from pycocotools import mask as mask_utils

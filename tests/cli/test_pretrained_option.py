@@ -45,6 +45,7 @@ def server(tmp_path, monkeypatch):
         yield server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('command', [train, demo])
 @pytest.mark.parametrize('manner', ['missing', 'stalled', 'truncated', 'page'])
 def test_no_weights_no_run(command, manner, server, digits, tmp_path, monkeypatch, capfd):
@@ -67,6 +68,7 @@ def test_export_without_a_checkpoint_needs_the_weights(tmp_path, monkeypatch, ca
     assert not (tmp_path / 'x.pt').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scope', CONFIGS)
 def test_a_checkpoint_of_the_whole_model_needs_no_others(scope, digits, tmp_path, monkeypatch):
     make_model(CONFIGS[scope], tmp_path / 'model.pth')

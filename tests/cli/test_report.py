@@ -166,6 +166,7 @@ def test_the_device_is_named_where_the_log_says_cpu(config, run_report):
     assert 'Hardware: 8 x two cores' in config.with_name('metafile.yml').read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', metafiles(), ids=lambda path: path.parent.name)
 def test_every_shipped_metafile_takes_results_and_loses_nothing(path, tmp_path):
     old, copy = path.read_text(), tmp_path / 'metafile.yml'
@@ -292,6 +293,7 @@ def test_what_does_not_count_as_a_difference(config, changes):
     assert named.data_root == 'data/coco/'
 
 
+@pytest.mark.slow
 def test_a_real_run(config, run_report, monkeypatch, tmp_path):
     pytest.importorskip('mmpretrain')
     make_folders(tmp_path / 'data')

@@ -72,12 +72,15 @@ def test_train_resumes_and_test_evaluates(trained, digits):
 
 
 @pytest.mark.reproduce
-def test_demo_reaches_its_figures(tmp_path):
+@pytest.mark.parametrize(
+    ('name', 'options'), [('demo', []), ('demo from random weights', ['pretrained=None'])], ids=['', 'random weights']
+)
+def test_demo_reaches_its_figures(tmp_path, name, options):
     """The whole demo, as `make demo` runs it: about eight minutes on two cores."""
     digits = tmp_path / 'digits'
     assert tool('make_digits.py', digits).returncode == 0
-    result = tool('demo.py', '--work-dir', tmp_path / 'demo', '--cfg-options', f'data_root={digits}')
+    result = tool('demo.py', '--work-dir', tmp_path / 'demo', '--cfg-options', f'data_root={digits}', *options)
     assert result.returncode == 0, result.stderr[-3000:]
     box_ap, _, mask_ap, _ = figures(result.stdout, 5)
-    check_documented('demo, box AP', box_ap)
-    check_documented('demo, mask AP', mask_ap)
+    check_documented(f'{name}, box AP', box_ap)
+    check_documented(f'{name}, mask AP', mask_ap)

@@ -256,6 +256,7 @@ def write_folders(root, classes):
             Image.new('RGB', (40, 50), (200, 10, 10)).save(root / split / name / 'a.jpg')
 
 
+@pytest.mark.slow
 def test_template_reads_class_folders(tmp_path):
     from cvt_backbone.configs import load_config
 

@@ -89,6 +89,7 @@ def test_zoo_address():
     assert zoo_address('cvt-nano') is zoo_address('cvt-13-nas-like') is zoo_address({'depths': (1,)}) is None
 
 
+@pytest.mark.slow
 def test_another_source(tmp_path):
     file = tmp_path / 'w.pth'
     file.touch()

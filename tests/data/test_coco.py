@@ -61,6 +61,7 @@ def test_what_a_file_holds(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_used_is_what_mmdet_uses(tmp_path):
     """Instances and images, by mmdet's own data set."""
     pytest.importorskip('mmdet')

@@ -22,6 +22,7 @@ def test_file():
     assert (checkpoint.arch_name, checkpoint.format, checkpoint.num_classes) == (FACTS['Arch'], 'official', None)
 
 
+@pytest.mark.slow
 def test_the_classifier_saw_no_held_out_scan():
     digits = pytest.importorskip('cvt_backbone.data.digits')
     assert FACTS['Data Seed'] == DIGITS['seed'], 'else the demo has another split'

@@ -94,6 +94,7 @@ def test_converted_weights_are_evaluated_at_the_crop_of_their_row(config, side, 
     assert re.search(r'accuracy/top1: 66\.6', result.stdout), 'published weights need no conversion'
 
 
+@pytest.mark.slow
 def test_v2_folders_are_numbers(tmp_path, monkeypatch, capsys):
     folder = tmp_path / 'v2'
     for name in ('0', '10', '2', '999'):
@@ -116,6 +117,7 @@ def test_v2_of_other_folders(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / 'v2.txt').exists()
 
 
+@pytest.mark.slow
 def test_real_counts_any_of_the_labels(tmp_path, monkeypatch, capsys):
     root = tmp_path / 'imagenet'
     sets = [[1, 2], [], [3], [0, 4]]

@@ -257,6 +257,7 @@ def test_complete_set_is_left_alone(root: Path, capsys: pytest.CaptureFixture, m
     assert read_files(root) == before
 
 
+@pytest.mark.slow
 def test_more_copies_of_the_same_scans(root: Path, tmp_path: Path) -> None:
     """The first copies stay as they are, val has one, and no scan of val is in train."""
     tool.make_digits(tmp_path / 'digits', **ARGUMENTS, copies=5)

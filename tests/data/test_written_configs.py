@@ -117,6 +117,7 @@ def check(base, text, cfg, root):
     check_annotations(cfg, 'train', 'val', 'test')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('base', DETECTORS)
 def test_detectors(base, boxes, tmp_path):
     old, text, cfg = new(base, boxes, tmp_path)
@@ -155,6 +156,7 @@ def test_colours_of_palette_masks(masks, tmp_path):
     assert cfg.train_dataloader.dataset.metainfo.palette == [[1, 2, 3], [40, 50, 60], [7, 8, 9]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('base', CLASSIFIERS)
 def test_classifiers(base, folders, tmp_path):
     old, text, cfg = new(base, folders, tmp_path)
@@ -191,6 +193,7 @@ def without_masks(boxes, tmp_path, every=1):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('base', [DETECTORS[1], DETECTORS[4], 'mask-rcnn_cvt-nano_fpn_digits'])
 def test_mask_head_is_turned_off(base, boxes, tmp_path):
     root = without_masks(boxes, tmp_path)
@@ -233,6 +236,7 @@ def test_maps_cannot_be_learned_from_boxes(base, boxes):
         make_plan(load_config(base), Request(base, boxes, boxes))
 
 
+@pytest.mark.slow
 def test_codes_get_poly2mask(boxes, tmp_path):
     base = tmp_path / 'base.py'
     base.write_text(
@@ -259,6 +263,7 @@ def test_codes_get_poly2mask(boxes, tmp_path):
     assert loads == [dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=True)]
 
 
+@pytest.mark.slow
 def test_chosen_classes(boxes, tmp_path):
     """In the file's order, whatever order they are given in."""
     _, text, _ = new(DETECTORS[4], boxes, tmp_path, classes=('screw', 'bolt'))
@@ -277,6 +282,7 @@ class TestSchedule:
         found = make_schedule(cfg, find_dataset(cfg, 'train').settings, images, batch)
         return {name: getattr(value, 'value', value) for name, value in found}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ('images', 'epochs'), [(118_287, 12), (118_287 // 4, 24), (118_287 // 100, 120), (50, 300), (473_148, 6)]
     )

@@ -43,6 +43,7 @@ def call(tmp_path, monkeypatch):
     return start
 
 
+@pytest.mark.slow
 def test_rows_are_shipped_configs_on_data_with_a_folder():
     for row in coco_rows.ROWS:
         assert config_path(row.config)
@@ -50,6 +51,7 @@ def test_rows_are_shipped_configs_on_data_with_a_folder():
         assert coco_rows.find_row(row.config)['Metadata']['Training Data'] in coco_rows.FOLDERS
 
 
+@pytest.mark.slow
 def test_the_plan(call, capfd, tmp_path):
     assert call(4, '--dry-run', '--only', FIRST) == 0
     lines = capfd.readouterr().out.splitlines()

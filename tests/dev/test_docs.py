@@ -23,6 +23,7 @@ def examples() -> list[tuple[str, str]]:
     return [(page, code) for page, code in blocks if re.search(r'^ *print\(.*\n# ', code, re.M)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('page', 'code'), examples(), ids=lambda value: value.split('\n')[0])
 def test_examples_print_what_stands_beside_them(page: str, code: str) -> None:
     expected = [line.removeprefix('# ') for line in code.splitlines() if line.startswith('# ')]

@@ -43,6 +43,7 @@ def rows_of(text, start):
     return [line.strip('| ').split(' | ') for line in text.splitlines() if line.startswith(f'| {start}')]
 
 
+@pytest.mark.slow
 def test_windows_equal_global_attention_at_the_size_of_pretraining():
     """On the config that is trained, with the shipped weights; at its own size they differ."""
     maps = {}
@@ -62,6 +63,7 @@ def test_windows_equal_global_attention_at_the_size_of_pretraining():
     assert not torch.allclose(maps[patterns.ALIKE, 160][-1], maps[None, 160][-1], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_windows_runs(call, tmp_path):
     names = call('windows', '--jobs', 1)
     assert len(names) == len(set(names)) == 2 * (2 * 5 + 2 * 5) + 1 + 2 * 4 + 2 * 2
@@ -109,6 +111,7 @@ def test_windows_config_differs_in_windows_only():
     assert job.cfg.model.backbone.window_sizes is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('question', evidence.QUESTIONS)
 def test_page_before_any_run(call, tmp_path, question):
     assert call(question, '--most', 0) == []
@@ -120,6 +123,7 @@ def test_page_before_any_run(call, tmp_path, question):
     assert [path.name for path in (tmp_path / 'docs').iterdir()] == [f'{question}.md']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', peers.PEERS)
 def test_peers_are_of_one_size(name):
     """Parameters of the backbone, strides and channels, in the detector; the classifier trains all of it."""
@@ -158,6 +162,7 @@ def test_peers_choose_lr_by_another_split_than_they_are_judged_by():
     assert peers.classifier(Path('x'), 'swin').cfg.val_dataloader.dataset.data_prefix == 'tune'
 
 
+@pytest.mark.slow
 def test_peers_runs(call, tmp_path):
     names = call('peers', '--jobs', 1)
     assert len(names) == len(set(names)) == 5 + 30 + 20

@@ -50,6 +50,7 @@ def data(tmp_path):
     return tmp_path / 'camvid'
 
 
+@pytest.mark.slow
 def test_runs(evidence_tool, tmp_path, data):
     call = evidence_tool(figures)
     names = call('camvid', '--jobs', 1, '--camvid', data)
@@ -87,6 +88,7 @@ def test_no_choice_sees_the_test_images():
     assert 'aAcc' not in job.metrics.values(), 'what a table says is read from the test only'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('peer', PEERS)
 def test_a_step(peer):
     """Every backbone trains in the segmentor; labels at the size of the input."""
@@ -111,6 +113,7 @@ def test_class_iou():
     assert logged['aAcc'] == pytest.approx(66.67)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAMVID.is_dir(), reason=f'{CAMVID} is not there')
 def test_real_data(tmp_path):
     camvid.link_data(tmp_path, CAMVID)

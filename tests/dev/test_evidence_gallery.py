@@ -33,6 +33,7 @@ def row_of(picture, index, count, columns=slice(60, None)):
     return picture[index * height : (index + 1) * height, columns]
 
 
+@pytest.mark.slow
 def test_detections(tmp_path, monkeypatch):
     write_scenes(tmp_path / 'digits', make_splits(0)[1], 6, 160)
     monkeypatch.setattr(gallery, 'SCORE', 0.0)  # random weights are sure of nothing
@@ -47,6 +48,7 @@ def test_detections(tmp_path, monkeypatch):
     assert all(np.abs(rows[a] - rows[b]).mean() > 2 for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
+@pytest.mark.slow
 def test_label_maps(tmp_path):
     (tmp_path / 'camvid/images/test').mkdir(parents=True)
     (tmp_path / 'camvid/annotations/test').mkdir(parents=True)

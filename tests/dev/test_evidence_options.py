@@ -20,6 +20,7 @@ def figures(name):
     return {'accuracy/top1': value - 10 * ('lr0.001' in name) + ('lr0.004' in name and 'linear' in name)}
 
 
+@pytest.mark.slow
 def test_runs(evidence_tool, tmp_path):
     call = evidence_tool(figures)
     names = call('options', '--jobs', 1)

@@ -17,6 +17,7 @@ from cvt_backbone.configs import config_path, list_configs
 from cvt_backbone.configs.metafiles import read_metafiles
 
 
+@pytest.mark.slow
 def test_nothing_has_drifted():
     for page in make_tables.PAGES:
         text = (ROOT / page).read_text()
@@ -24,6 +25,7 @@ def test_nothing_has_drifted():
     assert make_tables.INDEX.read_text() == make_tables.make_index()
 
 
+@pytest.mark.slow
 def test_drift_is_seen(tmp_path, monkeypatch):
     for page in make_tables.PAGES:
         (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,7 @@ def call(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_both_starts_of_each_seed_under_one_schedule(call, tmp_path):
     commands = call('--epochs', 1, '--jobs', 1)
     assert len(commands) == 4
@@ -64,6 +65,7 @@ def test_both_starts_of_each_seed_under_one_schedule(call, tmp_path):
     assert matplotlib.image.imread(tmp_path / 'gain.png').std() > 0.05
 
 
+@pytest.mark.slow
 def test_in_pieces(call, tmp_path, capsys):
     assert len(call('--epochs', 1, '--most', 3)) == 3
     assert 'call again' in capsys.readouterr().out
@@ -72,6 +74,7 @@ def test_in_pieces(call, tmp_path, capsys):
     assert (tmp_path / 'gain.md').exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_that_is_none(call, tmp_path):
     (tmp_path / 'cls.pth').write_bytes(b'nothing')
     with pytest.raises(InputError, match=r'checkpoint: .*cls\.pth'):

@@ -44,6 +44,7 @@ def test_sums_and_shares():
     assert lines[2] == '| Linear | 1000 (20%) | 500 (40%) |'
 
 
+@pytest.mark.slow
 def test_one_command_writes_the_page(page: Path, tmp_path, monkeypatch, capfd):
     words = ('--arch', 'cvt-nano', '--size', '64x64', '--rounds', 1)
     before = page.read_text()

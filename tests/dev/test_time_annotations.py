@@ -10,6 +10,7 @@ pytest.importorskip('mmdet')
 from helpers import ROOT
 
 
+@pytest.mark.slow
 def test_few_images(monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / 'tools/dev')
     import time_annotations

@@ -103,6 +103,7 @@ def test_torchscript_and_its_metadata(classifier, tmp_path, monkeypatch, capfd):
         torch.testing.assert_close(module(image), model(image, mode='tensor'), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('windows', 'said'),
     [(None, [None] * 3), ((8, (6,), (4, 4)), [8, 6, 4]), ((8, 6, (None, 4)), [8, 6, [None, 4]])],
@@ -198,6 +199,7 @@ def test_onnx_and_ir_of_a_backbone(build, windows, deploy, tmp_path, translated_
         assert deviation(exported.module(x), run(x)) < 1e-4
 
 
+@pytest.mark.slow
 def test_openvino_of_one_size(build, tmp_path):
     """Other sizes are refused, and the file takes the place of an earlier one with its weights."""
     openvino = pytest.importorskip('openvino')
@@ -377,6 +379,7 @@ subprocess.run(['true'])
     assert python(code).returncode == 0
 
 
+@pytest.mark.slow
 def test_features_joined_to_the_heads_of_mmdet(tmp_path):
     """The example of docs/howto/export.md, as it stands there, gives the detections of the whole model."""
     pytest.importorskip('onnxscript')

@@ -51,6 +51,7 @@ def is_weight(op):
     return True
 
 
+@pytest.mark.slow
 def test_a_classifier(classifier, images, tmp_path, monkeypatch, capfd):
     """The file says by how many images, rounds each map by one range, and does what the model does; and predict."""
     for package in ('openvino', 'nncf'):
@@ -124,6 +125,7 @@ def test_relative_error():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('how', ['deviates', 'spoilt', 'small'])
 def test_nothing_is_left(how, classifier, images, tmp_path, monkeypatch, capfd):
     for package in ('openvino', 'nncf'):

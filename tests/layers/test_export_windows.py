@@ -22,6 +22,7 @@ ARCHS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('windows', [(8, 6, 4), (24, 12, None), (12, 6, (None, 6))], ids=str)
 @pytest.mark.parametrize('arch', ARCHS, ids=str)
 @torch.no_grad()

@@ -144,6 +144,7 @@ def test_channels_tied_to_the_sum() -> None:
     assert swap_backbone(segmentor(head), ARCH).model.decode_head.channels == 24
 
 
+@pytest.mark.slow
 def test_dilated_segmentor_keeps_stride_8() -> None:
     head = {'type': 'PSPHead', 'in_channels': 64, 'in_index': 3, 'channels': 16}
     aux = {'type': 'FCNHead', 'in_channels': 32, 'in_index': 2, 'channels': 8}

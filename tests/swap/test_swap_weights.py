@@ -32,6 +32,7 @@ def swapped(arch: object, cfg: Config | None = None, **settings: object) -> Conf
         return swap_backbone(cfg or detector(neck=fpn()), arch, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('arch', ['cvt-13', 'cvt-21', 'cvt-w24'])
 def test_the_zoo_by_default(arch: str) -> None:
     new = swapped(arch, with_cp=True, norm_cfg=dict(type='SyncBN'))
@@ -65,6 +66,7 @@ def images_of_four_channels() -> Config:
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('cfg', 'settings', 'misfit'),
     [
@@ -84,6 +86,7 @@ def test_settings_that_the_weights_do_not_fit(cfg: Config, settings: dict, misfi
         assert start_of(swap_backbone(cfg, 'cvt-13', **settings)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pretrained', [None, False])
 def test_random_weights(pretrained: object) -> None:
     assert 'init_cfg' not in swapped('cvt-13', pretrained=pretrained).model.backbone
@@ -101,6 +104,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     def made(*args: object) -> Config:
         assert call(monkeypatch, swap, config, '-o', tmp_path / 'mine.py', '--force', *args) == 0

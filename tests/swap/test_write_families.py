@@ -48,6 +48,7 @@ def test_the_table_has_the_list_of_the_sweep(monkeypatch):
     assert [name for name, _ in ROWS] == family_configs()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name',
     [

@@ -25,6 +25,7 @@ def broken(path, how):
     path.write_bytes(b'no image' if how == 'garbage' else content[: len(content) // 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('how', ['garbage', 'truncated'])
 @pytest.mark.parametrize('is_error', [False, True])
 def test_broken_image_is_named_and_left_out_or_an_error(tmp_path, how, is_error, monkeypatch):

@@ -113,6 +113,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scope', TEXTS)
 def test_weight(scope, tmp_path):
     """No step is taken, and the last checkpoint goes on to the end."""

@@ -228,6 +228,7 @@ def test_what_a_killed_run_left_is_swept_away(tmp_path):
     assert not names(tmp_path, '.*.part')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('iters', [0, 4, 5])  # the first batch of all, in the middle, the last of an epoch
 def test_sigterm_in_training(tmp_path, iters, workers):
@@ -262,6 +263,7 @@ def test_an_epoch_of_another_length_starts_anew(tmp_path, capfd):
     assert runner.iter == 5 + 3 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 1])
 @pytest.mark.parametrize('stop', ['killed', 'preempted'])
 def test_iteration_based_loops_resume_the_model_s_random_numbers(tmp_path, stop, workers):
