@@ -68,6 +68,7 @@ def test_a_broken_connection_is_taken_up_again(server, source, manner):
         assert ranges == [None, f'bytes={half}-']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('manner', 'reason', 'requests'),
     [

@@ -86,6 +86,7 @@ def test_test(trained, monkeypatch, tmp_path):
     assert (tmp_path / 'raw.pkl').is_file()
 
 
+@pytest.mark.slow
 def test_predict(trained, data, monkeypatch, tmp_path):
     scope, config, checkpoint = trained
     Image.fromarray(np.full((96, 128, 3), 99, np.uint8)).save(tmp_path / 'a.png')

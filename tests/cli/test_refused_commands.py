@@ -265,6 +265,7 @@ def test_command_and_its_script_say_the_same(name, tmp_path, monkeypatch, refuse
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('args', 'spoil', 'message'), NEW, ids=[f'{i}: {args}' for i, (args, *_) in enumerate(NEW)])
 def test_new(args, spoil, message, place, tmp_path, monkeypatch, refuse):
     """Each row gets the data anew."""

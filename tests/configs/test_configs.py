@@ -61,6 +61,7 @@ def test_maps_have_the_strides_that_the_heads_expect(path):
             assert level.featmap_strides == strides[: len(level.featmap_strides)]
 
 
+@pytest.mark.slow
 @each_config
 def test_lr_and_decay_of_every_parameter(path):
     """Norms, biases, cls tokens and embeddings are not decayed."""

@@ -69,6 +69,7 @@ def test_same_seed_same_bytes(root: Path, tmp_path: Path) -> None:
     assert read_files(tmp_path / 'again') == read_files(root)
 
 
+@pytest.mark.slow
 def test_other_seed_other_pictures(root: Path, tmp_path: Path) -> None:
     tool.make_digits(tmp_path / 'other', **{**ARGUMENTS, 'seed': 1})
     first, other = read_files(root), read_files(tmp_path / 'other')
