@@ -1,4 +1,4 @@
-"""300 iterations in fp16 and in bfloat16 autocast, with a gradient scaler, on digits: a tiny model of each toolbox.
+"""A training in fp16 and in bfloat16 autocast, with a gradient scaler, on digits: a tiny model of each toolbox.
 
 On a GPU where there is one. mmengine's AmpOptimWrapper refuses CPUs, whose autocast and scaler PyTorch has; here they
 are used as that wrapper would. mmcv has no NMS for CPUs but that of fp32, and no RoIAlign of bfloat16: of the detector
@@ -23,7 +23,7 @@ from helpers.small_models import TEXTS, settings
 pytest.importorskip('sklearn')
 from sklearn.datasets import load_digits
 
-SIDE, ITERATIONS, BATCHES = 64, 300, 8
+SIDE, ITERATIONS, BATCHES = 64, 100, 8
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 needs_scaler = pytest.mark.skipif(
@@ -112,7 +112,7 @@ def maps(model: nn.Module, batch: dict[str, Any], dtype: torch.dtype) -> tuple[T
 @pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=['fp16', 'bf16'])
 @pytest.mark.parametrize('scope', TEXTS)
-def test_300_iterations(scope, dtype):
+def test_trains(scope, dtype):
     cfg = settings(scope)
     model = build_random(cfg, (SIDE, SIDE)).to(DEVICE)
     if scope == 'mmdet':

@@ -13,7 +13,8 @@ for module in ('sklearn', 'matplotlib', 'mmdet', 'mmseg'):
     pytest.importorskip(module)
 
 SMALL = ['--train', '8', '--val', '3', '--copies', '1']
-SHORTER = {'digits': SMALL, 'benchmark': ['--sizes', '64x64', '--peers', 'cvt-13-global', '--repeat', '1']}
+ONE_ROW = shlex.split('--models backbone --works infer --sizes 64x64 --peers cvt-13-global --rounds 1 --repeat 1')
+SHORTER = {'digits': SMALL, 'benchmark': ONE_ROW}
 MADE = {
     'train': ['work_dirs/segmentor/epoch_5.pth'],
     'predict': ['predictions/pictures/00002.jpg', 'predictions/raw/00002.json'],
