@@ -1,9 +1,12 @@
 """Export a backbone, the backbone and neck of a detector, or a whole classifier or segmentor to another runtime.
 
-    onnx          for ONNX Runtime and OpenVINO; batch size, height and width stay open
-    openvino      for OpenVINO, FILE.xml and FILE.bin; these stay open, too, unless --size gives one image of one size
-    torch-export  for torch.export.load; these stay open, too
-    torchscript   for torch.jit.load; one image of one size, --size HEIGHT WIDTH
+    onnx          for ONNX Runtime and OpenVINO
+    openvino      for OpenVINO: FILE.xml and FILE.bin
+    torch-export  for torch.export.load
+    torchscript   for torch.jit.load; needs --size
+
+Batch size, height and width stay open. `--size HEIGHT WIDTH` makes a graph for one image of this size, which is faster
+if the model has windows.
 
 The file carries its metadata: part, arch, sizes, normalisation, classes. It is run and compared with the model before
 it gets its name.
@@ -57,7 +60,7 @@ def main() -> None:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='image size of a graph of one size',
+        help='size of the images, if the file is to take one size only',
     )
     parser.add_argument(
         '--int8',

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..files import writing
 from .engines import PRECISIONS, RT_INFO, OnnxModel, OpenVinoModel, has_bf16, openvino_core
-from .graph import capture, make_onnx, quiet
+from .graph import capture, capture_one_size, make_onnx, quiet
 from .int8 import TOLERANCE as INT8_TOLERANCE
 from .int8 import Calibration, quantise, relative_error
 from .parts import Exported
@@ -43,7 +43,7 @@ def check_format(name: str, size: list[int] | None, out: Path, int8: bool = Fals
 
     Args:
         name: One of :data:`FORMATS`.
-        size: Height and width of the images, which ``torchscript`` needs and ``openvino`` may take.
+        size: Height and width of the images, if the file is to take one size; ``torchscript`` needs it.
         out: The file.
         int8: Whether it is to be quantised.
 
@@ -57,13 +57,12 @@ def check_format(name: str, size: list[int] | None, out: Path, int8: bool = Fals
         raise InputError(f'--int8: {name} files are not quantised here; give --format openvino, or leave --int8 out')
     if name == 'torchscript' and size is None:
         raise InputError('--size: torchscript needs the size of the images, --size HEIGHT WIDTH; its graph is of one')
-    if name in ('onnx', 'torch-export') and size is not None:
-        raise InputError(f'--size: {name} files take images of any size; leave --size out')
     if size is not None and min(size) < 1:
         raise InputError(f'--size: height and width must be positive, got {size[0]} {size[1]}')
-    if size is None and not hasattr(torch.compiler, 'is_exporting'):
+    traced = size is not None and name in ('torchscript', 'openvino')
+    if not traced and not hasattr(torch.compiler, 'is_exporting'):
         raise InputError(f'--format: {name} needs PyTorch 2.7 or newer, this is {torch.__version__}')
-    for package in ('openvino',) if name == 'openvino' and size else NEEDS[name]:
+    for package in ('openvino',) if name == 'openvino' and traced else NEEDS[name]:
         check_package(package, f'pip install {" ".join(NEEDS[name])}')
     if int8:
         check_package('nncf', 'pip install nncf (extra int8)', '--int8')
@@ -92,7 +91,7 @@ def write(
         exported: What to write.
         name: The format.
         path: The file; of ``openvino`` the .xml, whose weights go into a .bin beside it.
-        size: Height and width for ``torchscript`` and, if the graph is to be of one size, for ``openvino``.
+        size: Height and width, if the graph is to be of one size, as that of ``torchscript`` is.
         calibration: Images to quantise a file of ``openvino`` by, which is first compared as it is.
 
     Returns:
@@ -167,6 +166,12 @@ def check_quantised(error: float) -> None:
         )
 
 
+def _follow(exported: Exported) -> torch.export.ExportedProgram:
+    if shape := exported.metadata.get('image_shape'):
+        return capture_one_size(exported.module, shape)
+    return capture(exported.module, exported.backbone)
+
+
 def write_onnx(exported: Exported, path: Path) -> None:
     """Write an ONNX file, its metadata in ``metadata_props``, each value as JSON.
 
@@ -176,7 +181,7 @@ def write_onnx(exported: Exported, path: Path) -> None:
     """
     import onnx
 
-    model = make_onnx(capture(exported.module, exported.backbone), exported.outputs)
+    model = make_onnx(_follow(exported), exported.outputs)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in exported.metadata.items()})
     onnx.save(model, path)
 
@@ -185,7 +190,7 @@ def write_openvino(exported: Exported, path: Path, weights: Path) -> None:
     """Write an IR, its metadata in the runtime information, each value as JSON.
 
     Args:
-        exported: What to write; if its metadata name an ``image_shape``, the graph is of this size.
+        exported: What to write.
         path: The .xml.
         weights: The .bin.
     """
@@ -197,7 +202,7 @@ def write_openvino(exported: Exported, path: Path, weights: Path) -> None:
         for output, name in zip(model.outputs, exported.outputs, strict=True):
             output.set_names({name})
     else:
-        onnx_model = make_onnx(capture(exported.module, exported.backbone), exported.outputs)
+        onnx_model = make_onnx(_follow(exported), exported.outputs)
         model = openvino_core().read_model(onnx_model.SerializeToString())
     for key, value in exported.metadata.items():
         model.set_rt_info(json.dumps(value), [RT_INFO, key])
@@ -223,7 +228,7 @@ def write_torch_export(exported: Exported, path: Path) -> None:
         exported: What to write.
         path: The file.
     """
-    program = capture(exported.module, exported.backbone)
+    program = _follow(exported)
     with quiet():
         torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(exported.metadata)})
 

@@ -1,4 +1,4 @@
-"""A model as one graph for images of any size: a program of ``torch.export``, and the ONNX model made from it."""
+"""A model as one graph, for images of any size or of one: a program of ``torch.export``, and the ONNX model of it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def capture_one_size(module: nn.Module, shape: Sequence[int]) -> torch.export.ExportedProgram:
+    """Follow a module with ``torch.export`` for images of one shape, (B, C, H, W)."""
+    with quiet():
+        return torch.export.export(module, (torch.zeros(shape),), strict=False)
 
 
 def capture(module: nn.Module, backbone: CvT) -> torch.export.ExportedProgram:
@@ -73,7 +79,7 @@ def make_onnx(program: torch.export.ExportedProgram, outputs: Sequence[str]) -> 
     """Translate a program to ONNX, its attention to an operator that stores no (queries x keys) matrix.
 
     Args:
-        program: From :func:`capture`.
+        program: From :func:`capture` or :func:`capture_one_size`.
         outputs: Names of the outputs.
 
     Returns:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .export_windows import fill_axis, gather_windows, is_exporting, key_mask, masked_attention, scatter_windows
+from .export_windows import fill_axis, gather_windows, has_open_sizes, key_mask, masked_attention, scatter_windows
 from .projection import AvgProjection, build_projection
 from .windows import cut_axis, merge_windows, split_windows
 
@@ -97,7 +97,7 @@ class ConvAttention(nn.Module):
             all_k, all_v = _prepend(cls_k, k.flatten(1, 2)), _prepend(cls_v, v.flatten(1, 2))
         if self.window_size is None:
             out = self._attend(q.flatten(1, 2), all_k, all_v).view_as(q)
-        elif is_exporting():
+        elif has_open_sizes(q):
             out = self._attend_filled_windows(q, k, v, cls_k, cls_v)
         else:
             out = self._attend_windows(q, k, v, cls_k, cls_v)
@@ -131,7 +131,7 @@ class ConvAttention(nn.Module):
     def _attend_filled_windows(
         self, q: Tensor, k: Tensor, v: Tensor, cls_k: Tensor | None, cls_v: Tensor | None
     ) -> Tensor:
-        """The same for exported graphs: every window full, (B, n_rows, n_cols, N, C), and all of them in one call."""
+        """The same in graphs of open sizes: every window full, (B, n_rows, n_cols, N, C), all of them in one call."""
         spare = int(isinstance(self.conv_proj_k, AvgProjection))  # its ceil_mode may centre a key past the end
         rows, cols = (
             fill_axis(q.shape[i], k.shape[i], self.window_size, self.stride_kv, spare, q.device) for i in (1, 2)

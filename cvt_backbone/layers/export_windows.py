@@ -1,4 +1,4 @@
-"""Attention windows for exported graphs: every window is full, so that no step depends on the size of the map.
+"""Attention windows for exported graphs of open sizes: every window is full, so that no step depends on the map's.
 
 :mod:`.windows` batches windows of one shape and needs no mask, but how many shapes there are depends on the map, which
 one graph of ``torch.export`` cannot follow. Here the map is filled up to whole windows instead, spare keys are masked
@@ -22,10 +22,16 @@ class Axis(NamedTuple):
     is_key: Tensor  # (windows, key rows), bool
 
 
-def is_exporting() -> bool:
-    """Whether ``torch.export``, or the ONNX exporter that stands on it, follows the model."""
+def has_open_sizes(x: Tensor) -> bool:
+    """Whether ``torch.export``, or the ONNX exporter that stands on it, follows a map whose sides it leaves open.
+
+    Args:
+        x: The map, (B, H, W, C).
+    """
     is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
-    return is_exporting is not None and is_exporting()
+    if is_exporting is None or not is_exporting():
+        return False
+    return any(isinstance(side, torch.SymInt) for side in x.shape[1:3])
 
 
 def fill_axis(q_size: int, kv_size: int, window: int, stride: int, spare: int, device: torch.device) -> Axis:

@@ -229,7 +229,7 @@ def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_are_written_once_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One ONNX file of open sizes for CvT, one a size for peers; what fails to be written fails every row."""
+    """One file a peer and size; what fails to be written fails its rows."""
     written = []
 
     def child(_: object, kind: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def test_files_are_written_once_and_used_again(tmp_path: Path, monkeypatch: pyte
     (tmp_path / 'files/swin-t_2x64x96.onnx').touch()
     results = [Result(job) for job in jobs]
     planned.write_files(None, results, tmp_path)
-    assert written == ['cvt-13-global_open.onnx', 'swin-t_2x64x64.onnx']
+    assert written == ['cvt-13-global_2x64x64.onnx', 'cvt-13-global_2x64x96.onnx', 'swin-t_2x64x64.onnx']
     assert [result.failure for result in results] == [None, None, 'no disk', None]
 
 

@@ -241,6 +241,27 @@ def test_openvino_of_one_size(build, tmp_path):
 
 @NEEDS_EXPORT
 @pytest.mark.slow
+@pytest.mark.parametrize('name', ['onnx', 'torch-export'])
+def test_one_size_needs_no_mask(build, tmp_path, name):
+    """Windows of each shape in one fused operator, none of them filled."""
+    pytest.importorskip('onnxscript')
+    exported = backbone(build, True, window_sizes=WINDOWS[-1])
+    path = tmp_path / 'x'
+    assert write(exported, name, path, [75, 51])['f32'] < 1e-4
+    run = open_file(name, path)
+    x = torch.randn(1, 3, 75, 51)
+    assert deviation(exported.module(x), run(x)) < 1e-4
+    if name == 'onnx':
+        import onnx
+
+        assert 'Softmax' not in [node.op_type for node in onnx.load(path).graph.node]
+        assert run.metadata['image_shape'] == [1, 3, 75, 51]
+        with pytest.raises(ValueError, match=r'takes one image of 75x51 pixels \(export --size\)'):
+            run(torch.randn(2, 3, 75, 51))
+
+
+@NEEDS_EXPORT
+@pytest.mark.slow
 def test_onnx_of_what_the_zoo_does_not_use(build, tmp_path):
     pytest.importorskip('onnxscript')
     arch = {'proj_method': ('avg', 'dw_bn', 'avg'), 'pos_embed': (True, True, True)}

@@ -18,7 +18,6 @@ BAD = {
         "--format: 'tflite' is unknown; choose among onnx, openvino, torch-export, torchscript",
     ),
     'no size': (('--format', 'torchscript'), '--size: torchscript needs the size of the images'),
-    'size': (('--format', 'onnx', '--size', 64, 64), '--size: onnx files take images of any size'),
     'sides': (('--format', 'torchscript', '--size', 64, 0), '--size: height and width must be positive, got 64 0'),
     'part': ((*JIT, '--part', 'head'), "--part: 'head' is unknown"),
     'other part': (

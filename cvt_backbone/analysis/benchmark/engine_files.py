@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...backbone import CvT
 from ...export.engines import compile_openvino, open_onnx, read_openvino
 from ...export.formats import trace_openvino
-from ...export.graph import capture, make_onnx
+from ...export.graph import capture_one_size, make_onnx
 from ...files import replacing
 from . import build
 from .peers import FILE_ENGINES, PEERS
@@ -23,7 +22,7 @@ def write_file(peer: str, engine: str, batch: int, size: tuple[int, int], file: 
 
     Args:
         peer: A name of :data:`.peers.PEERS`.
-        engine: One of :data:`.peers.FILE_ENGINES`; ``onnxruntime`` gets CvT with open sizes.
+        engine: One of :data:`.peers.FILE_ENGINES`.
         batch: Number of images.
         size: Height and width.
         file: The file; beside an .xml its weights go into a .bin.
@@ -40,11 +39,8 @@ def write_file(peer: str, engine: str, batch: int, size: tuple[int, int], file: 
 
             openvino.serialize(trace_openvino(model, shape), str(part), str(Path(file).with_suffix('.bin')))
         else:
-            image = torch.zeros(shape)
-            open_sizes = isinstance(model, CvT)
-            program = capture(model, model) if open_sizes else torch.export.export(model, (image,), strict=False)
-            outputs = [f'map{i}' for i in range(len(model(image[..., :64, :64])))]
-            part.write_bytes(make_onnx(program, outputs).SerializeToString())
+            outputs = [f'map{i}' for i in range(len(model(torch.zeros(1, 3, 64, 64))))]
+            part.write_bytes(make_onnx(capture_one_size(model, shape), outputs).SerializeToString())
     return {}
 
 

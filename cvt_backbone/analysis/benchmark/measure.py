@@ -19,9 +19,8 @@ the kernel does not allow VmHWM to be reset, an earlier and higher peak counts: 
 ``max_memory_allocated`` over what was allocated then. A compiled model is idle after its first run at full size, so
 that the compiler's own memory does not count.
 
-ONNX Runtime and OpenVINO run a file, which another process writes before: ONNX as `cvt-backbone export` does, of open
-sizes for CvT and of the one size for peers, and IR of the one size. Their process is idle when the file is loaded; what
-they allocate for the first image stays theirs and counts.
+ONNX Runtime and OpenVINO run a file of one size, which another process writes before as `cvt-backbone export --size`
+does. Their process is idle when the file is loaded; what they allocate for the first image stays theirs and counts.
 """
 
 from __future__ import annotations

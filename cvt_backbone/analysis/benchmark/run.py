@@ -127,9 +127,7 @@ def write_files(args: argparse.Namespace, results: Sequence[Result], folder: Pat
         job = result.job
         if suffix := FILE_ENGINES.get(job.engine):
             (folder / 'files').mkdir(exist_ok=True)
-            is_open = job.engine == 'onnxruntime' and PEERS[job.peer].package == 'cvt_backbone'
-            size = 'open' if is_open else f'{job.batch}x{job.size[0]}x{job.size[1]}'
-            file = str(folder / 'files' / f'{job.peer}_{size}{suffix}')
+            file = str(folder / 'files' / f'{job.peer}_{job.batch}x{job.size[0]}x{job.size[1]}{suffix}')
             result.job = replace(job, file=file)
             if file not in failures and not Path(file).exists():
                 task = dict(peer=job.peer, engine=job.engine, batch=job.batch, size=job.size, file=file)
