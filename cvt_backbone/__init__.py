@@ -50,6 +50,9 @@ if not _ONLY_PRINTS:
     from .training import LayerDecayOptimWrapperConstructor
     from .window_sizes import spread_global
 
+    if 'mmdeploy' in sys.modules:
+        from .export import mmdeploy as _mmdeploy  # noqa: F401  (registers how it writes attention)
+
 __all__ = [
     'ZOO',
     'Arch',

@@ -279,7 +279,7 @@ class CvT(BaseModule):
         Training checkpoints loaded afterwards are folded, too.
 
         Raises:
-            RuntimeError: The model is in train mode.
+            RuntimeError: A stage is in train mode.
         """
         deploy(self)
 

@@ -46,12 +46,12 @@ def deploy(model: nn.Module) -> None:
     ``track_running_stats=False``) depend on the image and stay as they are, as do other activations.
 
     Args:
-        model: A CvT in eval mode.
+        model: A CvT in eval mode, or one all of whose stages are frozen.
 
     Raises:
-        RuntimeError: The model is in train mode; it stays unchanged.
+        RuntimeError: A part of the model is in train mode; it stays unchanged.
     """
-    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    training = [name for name, module in model.named_modules() if module.training and module is not model]
     if training:
         raise RuntimeError(
             f'switch_to_deploy() needs a model in eval mode, whose batch norms no longer change; call model.eval() '

@@ -85,6 +85,15 @@ def test_train_mode(build: Callable[..., CvT], mode: str) -> None:
     assert list(model.state_dict()) == names
 
 
+def test_frozen_stages_in_train_mode(build: Callable[..., CvT], image: Tensor) -> None:
+    """mmdeploy calls it before it calls eval()."""
+    model = build(frozen_stages=2).train()
+    expected = deepcopy(model).eval()(image)
+    model.switch_to_deploy()
+    for a, b in zip(model.eval()(image), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     'norm_cfg', [dict(type='GN', num_groups=2), dict(type='BN', track_running_stats=False)], ids=['GN', 'BN']
 )
