@@ -299,5 +299,10 @@ def test_right_arguments(case: dict) -> None:
 @pytest.mark.slow
 @fuzz(500)
 @given(cases(wrong=True))
+@example(  # heads of one stage, hidden channels of another: either may be named
+    case={
+        'arch': {'embed_dims': [1, 1, 1], 'depths': [1, 1, 1], 'num_heads': [2, 1, 1], 'mlp_ratios': [1, 1, 0.5]},
+    }
+)
 def test_wrong_arguments(case: dict) -> None:
     check(case)

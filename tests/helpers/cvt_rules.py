@@ -63,29 +63,34 @@ def faults_of_arch(arch: dict) -> set[str]:
     if faults:
         return faults
     for stage, depth in enumerate(arch['depths']):
-        at = {key: value[stage] for key, value in arch.items()}
-        for key, low in LEAST.items():
-            values = per_block(at[key], depth) if key == 'stride_kv' and is_int(depth, 1) else [at[key]]
-            if not len(values) or not all(is_int(value, low) for value in values):
-                faults.add(key)
-        faults |= {key for key in ('qkv_bias', 'cls_token', 'pos_embed') if type(at[key]) is not bool}
-        if at['proj_method'] not in ('dw_bn', 'avg', 'linear'):
-            faults.add('proj_method')
-        if not faults & {'embed_dims', 'depths'}:
-            for ratio in per_block(at['mlp_ratios'], depth) or [None]:
-                if type(ratio) not in (int, float) or not math.isfinite(ratio) or at['embed_dims'] * ratio < 1:
-                    faults.add('mlp_ratios')
-            faults |= {k for k in ('mlp_ratios', 'stride_kv') if is_list(at[k]) and len(at[k]) != depth}
-        if not faults & {'embed_dims', 'num_heads'} and at['embed_dims'] % at['num_heads']:
-            faults.add('embed_dims')
-        if faults & {'kernel_qkv', 'padding_q', 'padding_kv', 'stride_q', 'proj_method'}:
-            continue
-        if at['proj_method'] == 'dw_bn' and at['kernel_qkv'] != 2 * at['padding_q'] + 1:
-            faults |= {'padding_q'}
-        if at['proj_method'] != 'dw_bn' and at['stride_q'] > 1:
-            faults |= {'stride_q'}
-        if at['proj_method'] == 'avg' and at['padding_kv'] > at['kernel_qkv'] / 2:
-            faults |= {'padding_kv'}
+        faults |= _faults_of_stage({key: value[stage] for key, value in arch.items()}, depth)
+    return faults
+
+
+def _faults_of_stage(at: dict, depth: object) -> set[str]:
+    faults = set()
+    for key, low in LEAST.items():
+        values = per_block(at[key], depth) if key == 'stride_kv' and is_int(depth, 1) else [at[key]]
+        if not len(values) or not all(is_int(value, low) for value in values):
+            faults.add(key)
+    faults |= {key for key in ('qkv_bias', 'cls_token', 'pos_embed') if type(at[key]) is not bool}
+    if at['proj_method'] not in ('dw_bn', 'avg', 'linear'):
+        faults.add('proj_method')
+    if not faults & {'embed_dims', 'depths'}:
+        for ratio in per_block(at['mlp_ratios'], depth) or [None]:
+            if type(ratio) not in (int, float) or not math.isfinite(ratio) or at['embed_dims'] * ratio < 1:
+                faults.add('mlp_ratios')
+        faults |= {k for k in ('mlp_ratios', 'stride_kv') if is_list(at[k]) and len(at[k]) != depth}
+    if not faults & {'embed_dims', 'num_heads'} and at['embed_dims'] % at['num_heads']:
+        faults.add('embed_dims')
+    if faults & {'kernel_qkv', 'padding_q', 'padding_kv', 'stride_q', 'proj_method'}:
+        return faults
+    if at['proj_method'] == 'dw_bn' and at['kernel_qkv'] != 2 * at['padding_q'] + 1:
+        faults |= {'padding_q'}
+    if at['proj_method'] != 'dw_bn' and at['stride_q'] > 1:
+        faults |= {'stride_q'}
+    if at['proj_method'] == 'avg' and at['padding_kv'] > at['kernel_qkv'] / 2:
+        faults |= {'padding_kv'}
     return faults
 
 

@@ -76,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     profiles = [read_profile(args.before)] if args.before else []
     profiles.append(make_profile(args.arch, args.size, args.rounds))
-    text = ''.join(f'{describe(own)}\n\n' for own in profiles) + sum_table(profiles)
+    text = ''.join(f'{line}\n\n' for line in dict.fromkeys(map(describe, profiles))) + sum_table(profiles)
     print(f'{text}\n{stage_table(profiles[-1])}')
     if args.save:
         with writing('--save', args.save) as part:
