@@ -42,5 +42,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def mean_and_spread(values: Sequence[float], digits: int) -> str:
-    """``91.00 ± 1.41``."""
+    """``91.00 ± 1.41``; of a single run ``91.00 (one run)``."""
+    if len(values) == 1:
+        return f'{values[0]:.{digits}f} (one run)'
     return f'{statistics.mean(values):.{digits}f} ± {spread(values):.{digits}f}'

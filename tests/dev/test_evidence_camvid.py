@@ -120,9 +120,10 @@ def test_real_data(tmp_path):
     cfg = camvid.training(tmp_path, 'cvt', 1e-3, 0).cfg
     init_default_scope('mmseg')
     train, test = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'test'))
-    sample = train[0]
-    assert sample['inputs'].shape == (3, *camvid.SIZE)
-    assert sample['data_samples'].gt_sem_seg.shape == camvid.SIZE
+    for sample in (train[i] for i in range(8)):  # scaled by chance, cut out, and filled up later, with the batch
+        height, width = sample['inputs'].shape[1:]
+        assert 0.5 * camvid.SIZE[0] < height <= camvid.SIZE[0] and 0.5 * camvid.SIZE[1] < width <= camvid.SIZE[1]
+        assert sample['data_samples'].gt_sem_seg.shape == (height, width)
     sample = test[0]
     assert sample['inputs'].shape == (3, *camvid.SIZE)
     assert sample['data_samples'].gt_sem_seg.shape == sample['data_samples'].ori_shape == (360, 480)

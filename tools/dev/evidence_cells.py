@@ -75,7 +75,9 @@ def step_cell(runs: list[dict[str, Any]]) -> str:
 def period(runs: Sequence[dict[str, Any]]) -> str:
     """When the runs ended, as a sentence."""
     dates = sorted(note['date'] for note in runs)
-    return f'Measured {dates[0]} to {dates[-1]}, two CPU cores.' if dates else 'No run has ended yet.'
+    if not dates:
+        return 'No run has ended yet.'
+    return f'Measured {" to ".join(dict.fromkeys([dates[0], dates[-1]]))}, two CPU cores.'
 
 
 def best_lr(notes: Path, choices: Mapping[float, Job], name: str) -> float | None:

@@ -70,8 +70,8 @@ lr.
 
 {plot}{table}
 Parameters (M) and MACs (M) are those of the backbone, computed. Top-1 in percent. The spread is the standard deviation
-of the difference of two runs, one of the row and one of the baseline. Seconds a step: median, on one thread, another
-run beside it. {when}
+of the difference of two runs, one of the row and one of the baseline. Seconds a step: the fastest stretch of a
+training on one thread, another run beside it. {when}
 
 ### Choice of the lr
 

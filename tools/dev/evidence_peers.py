@@ -60,8 +60,8 @@ the lr.
 ## Result
 
 {plot}{tables}
-Parameters (M) and GMACs are those of the backbone at {side} pixels a side, computed. Seconds a step: median over a
-training of 8 images a step on one thread, another run beside it. {when}
+Parameters (M) and GMACs are those of the backbone at {side} pixels a side, computed. Seconds a step: the fastest
+stretch of a training of 8 images a step on one thread, another run beside it. {when}
 
 ### Choice of the lr
 
