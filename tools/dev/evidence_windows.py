@@ -62,8 +62,8 @@ tokens, {large_epochs} epochs.
 ## Result
 
 {plot}{tables}
-GMACs are those of the backbone at {side} pixels a side, in the last table {large}, computed. Seconds a step: the fastest
-stretch of a training of 8 images a step on one thread, another run beside it. {when}
+GMACs are those of the backbone at {side} pixels a side, in the last table {large}, computed. Seconds a step: the
+fastest stretch of a training of 8 images a step on one thread, another run beside it. {when}
 
 ### Without training in the other pattern
 
