@@ -23,7 +23,7 @@ MINUTES := 30
 fuzz: $(READY)
 	$(BIN)/python tools/dev/fuzz.py $(MINUTES)
 
-# Whole trainings, whose figures the documentation names: about fifteen minutes on two cores.
+# Whole trainings, whose figures the documentation names: about half an hour on two cores.
 reproduce: $(READY)
 	$(BIN)/python -m pytest -m reproduce
 

@@ -12,9 +12,9 @@ from helpers.tools import DEMO, tool
 pytest.importorskip('sklearn')
 
 
-def figures(printed, epoch):
+def figures(printed, epoch, start='cvt-nano_digits'):
     """Box AP, box AP50, mask AP and mask AP50 of the run after this epoch."""
-    (row,) = re.findall(rf'│ cvt-nano_digits +│ {epoch} +((?:│ \d\.\d{{3}} +){{4}})│', printed)
+    (row,) = re.findall(rf'│ {start} +│ {epoch} +((?:│ \d\.\d{{3}} +){{4}})│', printed)
     return [float(value) for value in re.findall(r'\d\.\d{3}', row)]
 
 
@@ -73,14 +73,15 @@ def test_train_resumes_and_test_evaluates(trained, digits):
 
 @pytest.mark.reproduce
 @pytest.mark.parametrize(
-    ('name', 'options'), [('demo', []), ('demo from random weights', ['pretrained=None'])], ids=['', 'random weights']
+    ('name', 'start', 'options'),
+    [('demo', 'cvt-nano_digits', []), ('demo from random weights', 'random weights', ['pretrained=None'])],
 )
-def test_demo_reaches_its_figures(tmp_path, name, options):
+def test_demo_reaches_its_figures(tmp_path, name, start, options):
     """The whole demo, as `make demo` runs it: about eight minutes on two cores."""
     digits = tmp_path / 'digits'
     assert tool('make_digits.py', digits).returncode == 0
     result = tool('demo.py', '--work-dir', tmp_path / 'demo', '--cfg-options', f'data_root={digits}', *options)
     assert result.returncode == 0, result.stderr[-3000:]
-    box_ap, _, mask_ap, _ = figures(result.stdout, 5)
+    box_ap, _, mask_ap, _ = figures(result.stdout, 5, start)
     check_documented(f'{name}, box AP', box_ap)
     check_documented(f'{name}, mask AP', mask_ap)
