@@ -22,16 +22,17 @@ class Axis(NamedTuple):
     is_key: Tensor  # (windows, key rows), bool
 
 
-def has_open_sizes(x: Tensor) -> bool:
-    """Whether ``torch.export``, or the ONNX exporter that stands on it, follows a map whose sides it leaves open.
-
-    Args:
-        x: The map, (B, H, W, C).
-    """
+def is_exporting() -> bool:
+    """Whether ``torch.export``, the ONNX exporter that stands on it, or ``torch.compile`` follows the model."""
     is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
-    if is_exporting is None or not is_exporting():
-        return False
-    return any(isinstance(side, torch.SymInt) for side in x.shape[1:3])
+    return is_exporting is not None and is_exporting()
+
+
+def has_open_sizes(x: Tensor) -> bool:
+    """Whether an exporter leaves a side of a map, (B, H, W, C), open; ``torch.compile`` does not say, and may."""
+    if torch.compiler.is_dynamo_compiling():
+        return True
+    return isinstance(x.shape[1], torch.SymInt) or isinstance(x.shape[2], torch.SymInt)
 
 
 def fill_axis(q_size: int, kv_size: int, window: int, stride: int, spare: int, device: torch.device) -> Axis:
