@@ -190,7 +190,7 @@ def write_openvino(exported: Exported, path: Path, weights: Path) -> None:
     """Write an IR, its metadata in the runtime information, each value as JSON.
 
     Args:
-        exported: What to write.
+        exported: What to write; if its metadata name an ``image_shape``, the graph is of this size.
         path: The .xml.
         weights: The .bin.
     """
@@ -202,7 +202,7 @@ def write_openvino(exported: Exported, path: Path, weights: Path) -> None:
         for output, name in zip(model.outputs, exported.outputs, strict=True):
             output.set_names({name})
     else:
-        onnx_model = make_onnx(_follow(exported), exported.outputs)
+        onnx_model = make_onnx(capture(exported.module, exported.backbone), exported.outputs)
         model = openvino_core().read_model(onnx_model.SerializeToString())
     for key, value in exported.metadata.items():
         model.set_rt_info(json.dumps(value), [RT_INFO, key])

@@ -8,15 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .export_windows import (
-    fill_axis,
-    gather_windows,
-    has_open_sizes,
-    is_exporting,
-    key_mask,
-    masked_attention,
-    scatter_windows,
-)
+from .export_windows import fill_axis, gather_windows, has_open_sizes, key_mask, masked_attention, scatter_windows
 from .projection import AvgProjection, build_projection
 from .windows import cut_axis, merge_windows, split_windows
 
@@ -105,7 +97,7 @@ class ConvAttention(nn.Module):
             all_k, all_v = _prepend(cls_k, k.flatten(1, 2)), _prepend(cls_v, v.flatten(1, 2))
         if self.window_size is None:
             out = self._attend(q.flatten(1, 2), all_k, all_v).view_as(q)
-        elif is_exporting() and has_open_sizes(q):
+        elif has_open_sizes(q):
             out = self._attend_filled_windows(q, k, v, cls_k, cls_v)
         else:
             out = self._attend_windows(q, k, v, cls_k, cls_v)

@@ -22,14 +22,14 @@ class Axis(NamedTuple):
     is_key: Tensor  # (windows, key rows), bool
 
 
-def is_exporting() -> bool:
-    """Whether ``torch.export``, the ONNX exporter that stands on it, or ``torch.compile`` follows the model."""
-    is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
-    return is_exporting is not None and is_exporting()
-
-
 def has_open_sizes(x: Tensor) -> bool:
-    """Whether an exporter leaves a side of a map, (B, H, W, C), open; ``torch.compile`` does not say, and may."""
+    """Whether an exporter follows the model and leaves a side of the map (B, H, W, C) open.
+
+    ``torch.compile`` counts as an exporter for PyTorch; it may leave sides open and does not say so.
+    """
+    is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
+    if is_exporting is None or not is_exporting():
+        return False
     if torch.compiler.is_dynamo_compiling():
         return True
     return isinstance(x.shape[1], torch.SymInt) or isinstance(x.shape[2], torch.SymInt)

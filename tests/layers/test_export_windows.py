@@ -34,7 +34,6 @@ def test_filled_windows(
         image = torch.randn(2, 3, *size)
         expected = model(image)
         with monkeypatch.context() as patch:
-            patch.setattr(attention, 'is_exporting', lambda: True)
             patch.setattr(attention, 'has_open_sizes', lambda x: True)
             found = model(image)
         for a, b in zip(found, expected, strict=True):
