@@ -66,7 +66,7 @@ def test_windows_equal_global_attention_at_the_size_of_pretraining():
 @pytest.mark.slow
 def test_windows_runs(call, tmp_path):
     names = call('windows', '--jobs', 1)
-    assert len(names) == len(set(names)) == 2 * (2 * 5 + 2 * 5) + 1 + 2 * 4 + 2 * 2
+    assert len(names) == len(set(names)) == 2 * (2 * 5 + 2 * 5) + 1 + 2 * 4 + 2 * 2 + 5 + 4 + 2
     assert names[:5] == [f'{pattern.name}_pretrained_seed0' for pattern in patterns.PATTERNS]
     assert names[5:11] == [
         'w16-8-g_pretrained_seed0_as-global', 'w16-8-4g_pretrained_seed0_as-global',
@@ -91,8 +91,10 @@ def test_windows_runs(call, tmp_path):
         'w16-8-4g_random_seed0', 'w8-4-2_random_seed0',
         'w16-8-4g_random_seed0_as-global', 'w8-4-2_random_seed0_as-global',
     ]  # fmt: skip
-    assert names[49:] == [f'{name}_320px_seed{seed}' for seed in (0, 1) for name in ('global', 'w16-8-4')]
-    assert len(list((tmp_path / 'docs/runs/windows').iterdir())) == 53
+    assert names[49:53] == [f'{name}_320px_seed{seed}' for seed in (0, 1) for name in ('global', 'w16-8-4')]
+    assert names[53:55] == ['global_pretrained_time', 'w16-8-g_pretrained_time']
+    assert names[-1] == 'w16-8-4_320px_time'
+    assert len(list((tmp_path / 'docs/runs/windows').iterdir())) == 64
     shutil.rmtree(tmp_path / 'work')
     assert call('windows') == names, 'nothing is repeated'
     (tmp_path / 'docs/runs/windows/global_random_seed1_as-w16-8-4.yml').unlink()
@@ -165,7 +167,8 @@ def test_peers_choose_lr_by_another_split_than_they_are_judged_by():
 @pytest.mark.slow
 def test_peers_runs(call, tmp_path):
     names = call('peers', '--jobs', 1)
-    assert len(names) == len(set(names)) == 5 + 30 + 20
+    assert len(names) == len(set(names)) == 5 + 30 + 20 + 5
+    assert names[-5:] == [f'{peer}_time' for peer in peers.PEERS]
     assert names[:5] == [f'{peer}_classifier' for peer in peers.PEERS]
     assert names[5:8] == ['cvt_pretrained_lr0.001', 'cvt_pretrained_lr0.002', 'cvt_pretrained_lr0.004']
     assert names[35:41] == [*(f'{peer}_pretrained_seed0' for peer in peers.PEERS), 'cvt_pretrained_seed1']

@@ -58,7 +58,8 @@ def test_runs(evidence_tool, tmp_path, data):
     assert names[:15] == [f'{peer}_lr{lr}_seed0' for peer in peers for lr in ('0.001', '0.002', '0.004')]
     assert names[15:20] == [f'{peer}_lr0.002_seed0_test' for peer in peers], 'seed 0 has been trained already'
     assert names[20:25] == [f'{peer}_lr0.002_seed1' for peer in peers]
-    assert names[25:] == [f'{peer}_lr0.002_seed1_test' for peer in peers if peer != 'convnext']
+    assert names[25:29] == [f'{peer}_lr0.002_seed1_test' for peer in peers if peer != 'convnext']
+    assert names[29:] == [f'{peer}_time' for peer in peers]
     text = (tmp_path / 'docs/camvid.md').read_text()
     rows = [line.strip('| ').split(' | ') for line in text.splitlines() if line.startswith('| ')]
     found = {row[0].split(' ')[0]: row[3:] for row in rows if len(row) == 8}

@@ -25,8 +25,8 @@ def test_runs(evidence_tool, tmp_path):
     call = evidence_tool(figures)
     names = call('options', '--jobs', 1)
     rows, later = list(options.ROWS), list(options.LATER)
-    count = (3 + 2 + 1) * len(rows)  # three lrs, two tests, and the second seed
-    assert len(names) == len(set(names)) == count + 6 * len(later)
+    count = (3 + 2 + 1 + 1) * len(rows)  # three lrs, two tests, the second seed and a timing
+    assert len(names) == len(set(names)) == count + 7 * len(later)
     assert names[:3] == [f'baseline_lr{lr}_seed0' for lr in ('0.001', '0.002', '0.004')]
     assert names[3 * len(rows) : 3 * len(rows) + 4] == [
         'baseline_lr0.002_seed0_test', 'pos-every_lr0.002_seed0_test', 'proj-avg_lr0.002_seed0_test',

@@ -24,7 +24,7 @@ from evidence_comparison import Comparison
 from evidence_models import PEERS, use_peer
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from trainings import ROOT, Job
+from trainings import ROOT, TIMED_STEPS, Job
 
 from cvt_backbone.analysis import plots
 from cvt_backbone.analysis.tables import markdown
@@ -67,8 +67,8 @@ half of a drive whose first half is in train, the rest is of a drive that train 
 
 {plot}{table}
 Parameters (M) and GMACs are those of the backbone at {height}x{width} pixels, computed. mIoU and pixel accuracy in
-percent, mean ± standard deviation. Seconds a step: the fastest stretch of a training of 8 images a step on one
-thread, another run beside it, images read and augmented on the same thread. {when}
+percent, mean ± standard deviation. Seconds a step: the fastest stretch of {timed} steps of 8 images on one CPU thread,
+another run beside it, images read and augmented on the same thread. {when}
 
 ### IoU of each class
 
@@ -173,19 +173,21 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
     lrs = {peer: COMPARISON.lr(work_dir, peer, notes) for peer in PEERS}
     trained = {peer: COMPARISON.trained(work_dir, peer, lr, seeds, notes) for peer, lr in lrs.items()}
     tested = {peer: COMPARISON.tested(work_dir, peer, lr, seeds, notes) for peer, lr in lrs.items()}
+    seconds = {peer: COMPARISON.seconds(work_dir, peer, notes) for peer in PEERS}
     ended = [note for runs in (*trained.values(), *tested.values()) for note in runs]
     text = TEXT.format(
+        timed=TIMED_STEPS,
         config=SEGMENTOR.stem, channels=CHANNELS, iters=ITERS, **IMAGES, height=SIZE[0], width=SIZE[1],
         lrs=', '.join(f'{lr:g}' for lr in LRS), choice_seed=CHOICE_SEED,
         seeds=', '.join(map(str, seeds)), when=period(ended),
         plot='![mIoU on the validation images against iterations and seconds](camvid.png)\n\n' if ended else '',
-        table=_table(lrs, trained, tested), classes=_class_table(tested), choices=_choices(work_dir, notes),
+        table=_table(lrs, tested, seconds), classes=_class_table(tested), choices=_choices(work_dir, notes),
         meaning=_meaning(tested),
         gallery=evidence_gallery.line(
             notes, GALLERY, 'Image, ground truth and the label map of each segmentor', f'Test images, seed {seeds[0]}.'
         ),
     )  # fmt: skip
-    return text, _plot(trained) if ended else None
+    return text, _plot(trained, seconds) if ended else None
 
 
 def gallery(work_dir: Path, seeds: Sequence[int], notes: Path) -> Figure | None:
@@ -195,14 +197,14 @@ def gallery(work_dir: Path, seeds: Sequence[int], notes: Path) -> Figure | None:
     return evidence_gallery.draw_label_maps(work_dir, jobs)
 
 
-def _table(lrs: dict, trained: dict, tested: dict) -> str:
+def _table(lrs: dict, tested: dict, seconds: dict) -> str:
     rows = []
     for peer, lr in lrs.items():
         parameters, macs = backbone_cost(PEERS[peer].backbone, SIZE)
         runs = tested[peer]
         rows.append([
             PEERS[peer].label, f'{parameters / 1e6:.3f}', f'{macs / 1e9:.3f}', f'{lr:g}' if lr else NOT_RUN, len(runs),
-            cell(runs, 'mIoU', 2), cell(runs, 'pixel accuracy', 2), step_cell(trained[peer]),
+            cell(runs, 'mIoU', 2), cell(runs, 'pixel accuracy', 2), step_cell(seconds[peer]),
         ])  # fmt: skip
     head = ('backbone', 'parameters', 'GMACs', 'lr', 'runs', 'mIoU', 'pixel accuracy', 'seconds a step')
     return markdown(head, rows, 'lrrrrrrr')
@@ -230,12 +232,12 @@ def _meaning(tested: dict) -> str:
     return f'- By mIoU on the test images: {listed}. Where the standard deviations overlap, the order may be chance.'
 
 
-def _plot(trained: dict) -> Figure:
+def _plot(trained: dict, seconds: dict) -> Figure:
     figure = plots.make_figure(9, 3.5)
     left, right = figure.subplots(1, 2, sharey=True)
     for peer in PEERS:
-        draw_curves(left, right, PEERS[peer].short, trained[peer], 'mIoU')
+        draw_curves(left, right, PEERS[peer].short, trained[peer], 'mIoU', seconds[peer])
     left.set(ylabel='mIoU on the validation images (%)', xlabel='iterations')
-    right.set(xlabel='seconds of training steps, one thread')
+    right.set(xlabel='seconds of training steps, one CPU thread')
     left.legend()
     return figure

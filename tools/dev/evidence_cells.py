@@ -66,18 +66,24 @@ def only_cell(note: dict[str, Any] | None, name: str, digits: int = 3) -> str:
     return f'{note["metrics"][name]:.{digits}f}' if note else NOT_RUN
 
 
-def step_cell(runs: list[dict[str, Any]]) -> str:
+def step_seconds(notes: Path, job: Job) -> float | None:
+    """Seconds of a training step; None if that run has not ended."""
+    note = read_note(notes, job)
+    return note['seconds a step'] if note else None
+
+
+def step_cell(seconds: float | None) -> str:
     """Seconds of a training step."""
-    steps = [note['seconds a step'] for note in runs if 'diverged' not in note]
-    return f'{statistics.median(steps):.2f}' if steps else NOT_RUN
+    return f'{seconds:.2f}' if seconds is not None else NOT_RUN
 
 
 def period(runs: Sequence[dict[str, Any]]) -> str:
-    """When the runs ended, as a sentence."""
+    """When the runs ended, and on what, as a sentence."""
     dates = sorted(note['date'] for note in runs)
     if not dates:
         return 'No run has ended yet.'
-    return f'Measured {" to ".join(dict.fromkeys([dates[0], dates[-1]]))}, two CPU cores.'
+    machines = ' and '.join(sorted({note['machine'] for note in runs}))
+    return f'Measured {" to ".join(dict.fromkeys([dates[0], dates[-1]]))} on {machines}.'
 
 
 def best_lr(notes: Path, choices: Mapping[float, Job], name: str) -> float | None:
@@ -99,17 +105,28 @@ def have_ended(rows: Iterable[Sequence[dict[str, Any]]]) -> bool:
     return len(counts) == 1 and max(counts) > 1
 
 
-def draw_curves(left: Axes, right: Axes, label: str, runs: Sequence[dict[str, Any]], name: str) -> None:
-    """Draw a figure of the validations, mean over the runs: against epochs or iterations, and against seconds."""
+def draw_curves(
+    left: Axes, right: Axes, label: str, runs: Sequence[dict[str, Any]], name: str, seconds: float | None
+) -> None:
+    """Draw a figure of the validations, mean over the runs: against epochs or iterations, and against seconds.
+
+    Args:
+        left: Gets the first plot.
+        right: Gets the second, if a step has been timed.
+        label: Of the curve.
+        runs: Their notes.
+        name: Of the figure.
+        seconds: Of a step.
+    """
     if not (runs := [note for note in runs if 'diverged' not in note]):
         return
     curves = [[at[name] for at in note['validations']] for note in runs]
     means = [statistics.mean(column) for column in zip(*curves, strict=True)]
     places = [at['at'] for at in runs[0]['validations']]
-    total = statistics.median(note['steps'] * note['seconds a step'] for note in runs)
     left.set_xticks(places)
     left.plot(places, means, '.-', label=label)
-    right.plot([place * total / places[-1] for place in places], means, '.-')
+    if seconds is not None:
+        right.plot([place * seconds * runs[0]['steps'] / places[-1] for place in places], means, '.-')
     for axes in (left, right):
         axes.grid(alpha=0.3)
 

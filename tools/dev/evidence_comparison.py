@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evidence_cells import CHOICE_SEED, LRS, best_lr, last_checkpoint, noted, only_cell
-from trainings import Job, read_note
+from evidence_cells import CHOICE_SEED, LRS, best_lr, last_checkpoint, noted, only_cell, step_seconds
+from trainings import Job, read_note, timing
 
 Note = dict[str, Any]
 
@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
     metrics: dict[str, str]
 
     def phases(self, work_dir: Path, rows: Sequence[str], seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
-        """The trainings by which lrs are chosen; then for each seed the trainings, and their last weights tested."""
+        """The trainings by which lrs are chosen; each seed's trainings, and their last weights tested; the timings."""
         yield [job for row in rows for job in self.choices(work_dir, row).values()]
         lrs = {row: self.lr(work_dir, row, notes) for row in rows}
         for seed in seeds:
@@ -38,6 +38,7 @@ class Comparison(NamedTuple):
                 for job in jobs
             ]
             yield [self.test(work_dir, job) for job in jobs if not _diverged(notes, job)]
+        yield [self.timing(work_dir, row) for row in rows]
 
     def choices(self, work_dir: Path, row: str) -> dict[float, Job]:
         """The trainings by which a row's lr is chosen."""
@@ -51,6 +52,14 @@ class Comparison(NamedTuple):
         """The figure of each lr."""
         jobs = self.choices(work_dir, row).values()
         return [only_cell(read_note(notes, job), self.name, digits) for job in jobs]
+
+    def timing(self, work_dir: Path, row: str) -> Job:
+        """What a step of a row takes, at whichever lr."""
+        return timing(self.train(work_dir, row, LRS[0], CHOICE_SEED), f'{row}_time')
+
+    def seconds(self, work_dir: Path, row: str, notes: Path) -> float | None:
+        """The same, as noted."""
+        return step_seconds(notes, self.timing(work_dir, row))
 
     def test(self, work_dir: Path, job: Job) -> Job:
         """The last weights of a training on the test images."""

@@ -23,7 +23,7 @@ from evidence_cells import (
 from evidence_comparison import Comparison
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
-from trainings import ROOT, TOP1, Job
+from trainings import ROOT, TIMED_STEPS, TOP1, Job
 
 from cvt_backbone.analysis import plots
 from cvt_backbone.analysis.tables import markdown, spread
@@ -70,8 +70,8 @@ lr.
 
 {plot}{table}
 Parameters (M) and MACs (M) are those of the backbone, computed. Top-1 in percent. The spread is the standard deviation
-of the difference of two runs, one of the row and one of the baseline. Seconds a step: the fastest stretch of a
-training on one thread, another run beside it. {when}
+of the difference of two runs, one of the row and one of the baseline. Seconds a step: the fastest stretch of {timed}
+steps on one CPU thread, another run beside it. {when}
 
 ### Choice of the lr
 
@@ -140,13 +140,15 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
     tested = {row: COMPARISON.tested(work_dir, row, lr, seeds, notes) for row, lr in lrs.items()}
     trained = {row: COMPARISON.trained(work_dir, row, lr, seeds, notes) for row, lr in lrs.items()}
     ended = [note for runs in (*trained.values(), *tested.values()) for note in runs]
+    seconds = {row: COMPARISON.seconds(work_dir, row, notes) for row in rows}
     cfg, pictures = training(work_dir, BASELINE, LRS[0], 0).cfg, count_pictures()
     choices = [[row, *COMPARISON.choice_cells(work_dir, row, notes, 2)] for row in rows]
     text = TEXT.format(
         side=SIDE, iters=cfg.train_cfg.max_iters, batch=cfg.train_dataloader.batch_size, copies=DATA['copies'],
         tune=DATA['tune'], lrs=', '.join(f'{lr:g}' for lr in LRS), choice_seed=CHOICE_SEED,
         seeds=', '.join(map(str, seeds)), pictures=pictures, picture=100 / pictures,
-        error=(95 * 5 / pictures) ** 0.5, when=period(ended), table=_table(lrs, trained, tested),
+        error=(95 * 5 / pictures) ** 0.5, when=period(ended), table=_table(lrs, tested, seconds),
+        timed=TIMED_STEPS,
         choices=markdown(('row', *(f'top-1 on tune, lr {lr:g}' for lr in LRS)), choices, 'lrrr'),
         meaning=_meaning(tested), plot='![Top-1 of each row](options.png)\n\n' if ended else '',
     )  # fmt: skip
@@ -159,7 +161,7 @@ def count_pictures() -> int:
     return len(split_scans(load_digits().target, DATA['seed'])[1])
 
 
-def _table(lrs: dict, trained: dict, tested: dict) -> str:
+def _table(lrs: dict, tested: dict, seconds: dict) -> str:
     lines = []
     for row, label in {**ROWS, **LATER}.items():
         parameters, macs = cost(row)
@@ -167,7 +169,7 @@ def _table(lrs: dict, trained: dict, tested: dict) -> str:
         lines.append([
             f'`{row}`: {label}' if row != BASELINE else label, f'{parameters / 1e6:.3f}', f'{macs / 1e6:.1f}',
             f'{lrs[row]:g}' if lrs[row] else NOT_RUN, len(runs), cell(runs, 'top-1', 2),
-            _difference(runs, tested[BASELINE]) if row != BASELINE else '', step_cell(trained[row]),
+            _difference(runs, tested[BASELINE]) if row != BASELINE else '', step_cell(seconds[row]),
         ])  # fmt: skip
     head = ('option', 'parameters', 'MACs', 'lr', 'runs', 'top-1', 'against the baseline', 'seconds a step')
     return markdown(head, lines, 'lrrrrrlr')

@@ -26,11 +26,12 @@ from evidence_cells import (
     only_cell,
     period,
     step_cell,
+    step_seconds,
 )
 from evidence_models import PEERS, admit_peers, use_peer
 from matplotlib.figure import Figure
 from mmengine.config import Config, ConfigDict
-from trainings import AP, TOP1, Job, read_note, shorten
+from trainings import AP, TIMED_STEPS, TOP1, Job, read_note, shorten, timing
 
 from cvt_backbone.analysis import plots
 from cvt_backbone.analysis.tables import markdown
@@ -61,7 +62,7 @@ the lr.
 
 {plot}{tables}
 Parameters (M) and GMACs are those of the backbone at {side} pixels a side, computed. Seconds a step: the fastest
-stretch of a training of 8 images a step on one thread, another run beside it. {when}
+stretch of {timed} steps of 8 images on one CPU thread, another run beside it. {when}
 
 ### Choice of the lr
 
@@ -98,6 +99,7 @@ def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[J
     for start in STARTS:
         lrs = {peer: chosen_lr(work_dir, peer, start, notes) for peer in PEERS}
         yield [detector(work_dir, peer, start, lrs[peer], seed) for seed in seeds for peer in PEERS]
+    yield [_timing(work_dir, peer) for peer in PEERS]
 
 
 def classifier(work_dir: Path, peer: str) -> Job:
@@ -156,6 +158,12 @@ def detector(work_dir: Path, peer: str, start: str, lr: float, seed: int) -> Job
     return Job(f'{peer}_{start}_seed{seed}', cfg, settings)
 
 
+def _timing(work_dir: Path, peer: str) -> Job:
+    """What a step takes, from whichever weights."""
+    job = detector(work_dir, peer, 'random', LRS[0], CHOICE_SEED)
+    return timing(job._replace(settings={k: v for k, v in job.settings.items() if k != 'start'}), f'{peer}_time')
+
+
 def chosen_lr(work_dir: Path, peer: str, start: str, notes: Path) -> float | None:
     """The lr whose short training has the best mask AP on tune; None while one of them has not ended."""
     return best_lr(notes, {lr: choice(work_dir, peer, start, lr) for lr in LRS}, 'mask AP')
@@ -169,12 +177,13 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         for (start, peer), lr in lrs.items()
     }
     ended = [note for runs in found.values() for note in runs]
+    seconds = {peer: step_seconds(notes, _timing(work_dir, peer)) for peer in PEERS}
     text = TEXT.format(
         side=DATA['size'], **{key: DATA[key] for key in ('train', 'val', 'tune', 'copies')},
-        lrs=', '.join(f'{lr:g}' for lr in LRS), choice=CHOICE_EPOCHS, choice_seed=CHOICE_SEED,
+        timed=TIMED_STEPS, lrs=', '.join(f'{lr:g}' for lr in LRS), choice=CHOICE_EPOCHS, choice_seed=CHOICE_SEED,
         seeds=', '.join(map(str, seeds)), when=period(ended),
         plot='![Mask AP against epochs and against seconds](peers.png)\n\n' if ended else '',
-        tables='\n'.join(_table(start, lrs, found) for start in STARTS), choices=_choices(work_dir, notes),
+        tables='\n'.join(_table(start, lrs, found, seconds) for start in STARTS), choices=_choices(work_dir, notes),
         meaning='\n'.join(_meaning(start, found) for start in STARTS),
         gallery=evidence_gallery.line(
             notes, GALLERY, 'Ground truth and what each detector finds',
@@ -182,7 +191,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
             'a place, as in the demo.',
         ),
     )  # fmt: skip
-    return text, _plot(found) if ended else None
+    return text, _plot(found, seconds) if ended else None
 
 
 def gallery(work_dir: Path, seeds: Sequence[int], notes: Path) -> Figure | None:
@@ -192,14 +201,14 @@ def gallery(work_dir: Path, seeds: Sequence[int], notes: Path) -> Figure | None:
     return evidence_gallery.draw_detections(work_dir, jobs)
 
 
-def _table(start: str, lrs: dict, found: dict) -> str:
+def _table(start: str, lrs: dict, found: dict, seconds: dict) -> str:
     rows = []
     for peer in PEERS:
         runs, lr = found[start, peer], lrs[start, peer]
         parameters, macs = backbone_cost(PEERS[peer].backbone, (DATA['size'],) * 2)
         rows.append([
             PEERS[peer].label, f'{parameters / 1e6:.3f}', f'{macs / 1e9:.3f}', f'{lr:g}' if lr else NOT_RUN, len(runs),
-            *(cell(runs, name) for name in AP), step_cell(runs),
+            *(cell(runs, name) for name in AP), step_cell(seconds[peer]),
         ])  # fmt: skip
     aps = [f'{name}, mean ± std. dev.' for name in AP]
     head = ('backbone', 'parameters', 'GMACs', 'lr', 'runs', *aps, 'seconds a step')
@@ -226,13 +235,13 @@ def _meaning(start: str, found: dict) -> str:
     ) + '. Where the standard deviations overlap, the order may be chance.'  # fmt: skip
 
 
-def _plot(found: dict) -> Figure:
+def _plot(found: dict, seconds: dict) -> Figure:
     """Mask AP, mean over the seeds, after each epoch; beside it against the seconds of training until then."""
     figure = plots.make_figure(9, 6)
     for line, start in zip(figure.subplots(len(STARTS), 2, sharey='row'), STARTS, strict=True):
         for peer in PEERS:
-            draw_curves(*line, PEERS[peer].short, found[start, peer], 'mask AP')
+            draw_curves(*line, PEERS[peer].short, found[start, peer], 'mask AP', seconds[peer])
         line[0].set(ylabel=f'mask AP, from {STARTS[start]}', xlabel='epochs')
-        line[1].set(xlabel='seconds of training steps, one thread')
+        line[1].set(xlabel='seconds of training steps, one CPU thread')
     line[0].legend()
     return figure

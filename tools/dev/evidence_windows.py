@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evidence_cells import cell, have_ended, last_checkpoint, noted, period, step_cell, values
+from evidence_cells import cell, have_ended, last_checkpoint, noted, period, step_cell, step_seconds, values
 from evidence_patterns import (
     DATA,
     DEEP,
@@ -18,6 +18,7 @@ from evidence_patterns import (
     RANDOM,
     SIDE,
     Group,
+    Pattern,
     classifier,
     evaluation,
     exchanges,
@@ -25,7 +26,7 @@ from evidence_patterns import (
     training,
 )
 from matplotlib.figure import Figure
-from trainings import AP, Job, read_note
+from trainings import AP, TIMED_STEPS, Job, read_note, timing
 
 from cvt_backbone.analysis import plots
 from cvt_backbone.analysis.tables import markdown, spread
@@ -63,7 +64,7 @@ tokens, {large_epochs} epochs.
 
 {plot}{tables}
 GMACs are those of the backbone at {side} pixels a side, in the last table {large}, computed. Seconds a step: the
-fastest stretch of a training of 8 images a step on one thread, another run beside it. {when}
+fastest stretch of {timed} steps of 8 images on one CPU thread, another run beside it. {when}
 
 ### Without training in the other pattern
 
@@ -108,6 +109,13 @@ def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[J
                 for job in trainings
             ]
             yield evaluations
+    yield [_timing(work_dir, pattern, group) for group in GROUPS if group is not RANDOM for pattern in group.patterns]
+
+
+def _timing(work_dir: Path, pattern: Pattern, group: Group) -> Job:
+    """What a step takes; from random weights the same as from others."""
+    group = PRETRAINED if group is RANDOM else group
+    return timing(training(work_dir, pattern, group, 0), f'{pattern.name}_{group.name}_time')
 
 
 def _needed_classifier(work_dir: Path, seeds: Sequence[int], notes: Path) -> Job:
@@ -129,21 +137,22 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         side=SIDE, train=DATA['train'], val=DATA['val'], seeds=', '.join(map(str, seeds)),
         grids=', '.join(map(str, get_arch('cvt-nano').token_grids(SIDE))),
         large=LARGE.side, large_grids=', '.join(map(str, get_arch('cvt-nano').token_grids(LARGE.side))),
-        large_epochs=LARGE.epochs, deep_epochs=DEEP.epochs,
+        large_epochs=LARGE.epochs, deep_epochs=DEEP.epochs, timed=TIMED_STEPS,
         plot='![Box and mask AP of each pattern](windows.png)\n\n' if ended else '',
-        tables='\n'.join(_table(group, found) for group in GROUPS),
+        tables='\n'.join(_table(group, found, work_dir, notes) for group in GROUPS),
         exchanged=_exchanged(work_dir, seeds, notes, found), when=period(ended),
         meaning='\n'.join(_meaning(group, found) for group in GROUPS),
     )  # fmt: skip
     return text, _plot(found) if ended else None
 
 
-def _table(group: Group, found: dict) -> str:
+def _table(group: Group, found: dict, work_dir: Path, notes: Path) -> str:
     rows = []
     for pattern in group.patterns:
         runs = found[group, pattern]
         cells = [cell(runs, name) for name in AP]
-        rows.append([pattern.label, len(runs), *cells, f'{macs(pattern, group) / 1e9:.4f}', step_cell(runs)])
+        seconds = step_seconds(notes, _timing(work_dir, pattern, group))
+        rows.append([pattern.label, len(runs), *cells, f'{macs(pattern, group) / 1e9:.4f}', step_cell(seconds)])
     head = ('windows', 'runs', 'box AP, mean ± std. dev.', 'mask AP, mean ± std. dev.', 'GMACs', 'seconds a step')
     return f'From {group.start}:\n\n{markdown(head, rows, "lrrrrr")}'
 

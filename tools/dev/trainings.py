@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from cvt_backbone.training.finite_loss import EXIT_STATUS as NOT_FINITE
 ROOT = Path(__file__).resolve().parents[2]
 AP = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
 TOP1 = {'top-1': 'accuracy/top1'}
+TIMED_STEPS = 60  # of a run that shows what a step takes
 
 
 class Job(NamedTuple):
@@ -46,6 +48,7 @@ class Job(NamedTuple):
         metrics: Name in tables -> in the log.
         checkpoint: Where a run that only evaluates has its weights from; None for a training.
         needed: A file that later runs read. Without it, as on another machine, a noted run is repeated.
+        timed: Whether it only shows what a step takes, see :func:`timing`.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Job(NamedTuple):
     metrics: dict[str, str] = AP
     checkpoint: Path | None = None
     needed: Path | None = None
+    timed: bool = False
 
 
 def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
@@ -87,6 +91,27 @@ def shorten(cfg: Config, epochs: int) -> None:
         'param_scheduler.1.end': epochs,
         'param_scheduler.1.T_max': epochs,
     })  # fmt: skip
+
+
+def timing(job: Job, name: str) -> Job:
+    """The first steps of a training, on the CPU wherever trainings run: what its table gives as seconds a step.
+
+    Args:
+        job: The training; its seed, its lr and its weights do not matter.
+        name: Of the run.
+    """
+    cfg = deepcopy(job.cfg)
+    if 'max_iters' in cfg.train_cfg:
+        cfg.train_cfg.max_iters = TIMED_STEPS
+    else:
+        cfg.train_cfg.max_epochs = 1
+        cfg.train_dataloader.dataset.indices = TIMED_STEPS * cfg.train_dataloader.batch_size
+    for part in ('cfg', 'dataloader', 'evaluator'):
+        cfg[f'val_{part}'] = None
+    cfg.default_hooks.checkpoint.update(interval=-1, save_best=None, save_last=False)
+    cfg.load_from = None
+    settings = {key: value for key, value in job.settings.items() if key not in ('seed', 'lr')}
+    return Job(name, cfg, {**settings, 'timed': TIMED_STEPS}, timed=True)
 
 
 def read_note(notes: Path, job: Job) -> dict[str, Any] | None:
@@ -142,7 +167,8 @@ def run_jobs(jobs: Sequence[Job], notes: Path, args: argparse.Namespace) -> bool
                 continue
             with replacing(notes / f'{job.name}.yml') as part:
                 part.write_text(yaml.safe_dump(note, sort_keys=False))
-            figures = ', '.join(f'{name} {value:.3f}' for name, value in note['metrics'].items())
+            metrics = note.get('metrics', {'seconds a step': note.get('seconds a step')})
+            figures = ', '.join(f'{name} {value:.3f}' for name, value in metrics.items())
             progress.write(f'{job.name}: {figures}, {note["minutes"]} min')
     finally:
         pool.shutdown(cancel_futures=True)
@@ -177,13 +203,14 @@ def run_job(job: Job, work_dir: Path) -> dict[str, Any]:
     if job.checkpoint is None and (folder / 'last_checkpoint').is_file():
         command.append('--resume')  # not at the first start: it would overrule load_from
     paths = [str(ROOT), str(ROOT / 'tools/dev'), *filter(None, [os.environ.get('PYTHONPATH')])]  # for custom_imports
+    hidden = {'CUDA_VISIBLE_DEVICES': ''} if job.timed else {}
     log, started = folder / 'output.log', time.monotonic()
     with log.open('a') as file:
         status = subprocess.run(
             list(map(str, command)),
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(paths)},
+            env={**os.environ, **hidden, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(paths)},
         ).returncode
     figures = read_training(folder, job) if job.checkpoint is None else read_evaluation(folder, job)
     if status == NOT_FINITE:
@@ -197,19 +224,30 @@ def run_job(job: Job, work_dir: Path) -> dict[str, Any]:
         **figures,
         'minutes': round((time.monotonic() - started) / 60, 1),  # of the call that ended it
         'date': str(date.today()),
-        'machine': f'{platform.machine()} CPU, one thread, torch {torch.__version__}',
+        'machine': f'{_device(job)}, torch {torch.__version__}',
     }
 
 
+def _device(job: Job) -> str:
+    """Where a run computes."""
+    if torch.cuda.is_available() and not job.timed:
+        return torch.cuda.get_device_name()
+    return f'{platform.machine()} CPU, one thread'
+
+
 def read_training(folder: Path, job: Job) -> dict[str, Any]:
-    """What a training logged: figures of its end and of each validation, number and seconds of its steps.
+    """What a training logged: figures of its end and of each validation, and the number of its steps.
 
     Returns:
-        A part of its note; empty if the last validation is not one of the last weights.
+        A part of its note; empty if the last validation is not one of the last weights. Of a run that is only timed,
+        the seconds of a step.
     """
     logs = sorted(folder.glob('*/vis_data/scalars.json'))
     entries = [entry for log in logs for entry in map(json.loads, log.read_text().splitlines())]
     steps = [entry for entry in entries if 'lr' in entry]
+    if job.timed:
+        # Means of the last logged steps; other work on the machine can only add to them.
+        return {'seconds a step': round(min(entry['time'] for entry in steps), 4)} if steps else {}
     # Validations by epoch or iteration; a later one replaces that of the part of a run which was done again.
     by_epoch, done, curve = 'max_epochs' in job.cfg.train_cfg, 0, {}
     for entry in entries:
@@ -223,8 +261,6 @@ def read_training(folder: Path, job: Job) -> dict[str, Any]:
         'metrics': _named(entries[-1], job),
         'validations': [{'at': at, **_named(entry, job)} for at, entry in sorted(curve.items())],
         'steps': max(entry['step'] for entry in steps),
-        # Means of the last logged steps; other work on the machine can only add to them.
-        'seconds a step': round(min(entry['time'] for entry in steps), 4),
     }
 
 
