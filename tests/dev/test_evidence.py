@@ -26,8 +26,8 @@ def figures(name):
     """What a run logs: more from pretrained weights, less in smaller windows, and of the lrs the second is best."""
     if name in ('swin_random_lr0.004', 'convnext_random_seed1'):
         return 3  # diverged
-    if name.endswith('classifier'):
-        return {'accuracy/top1': 97.0}
+    if 'classifier' in name:
+        return {'accuracy/top1': 97.0 + name.endswith('lr0.001')}
     value = 0.5 + 0.1 * ('_pretrained' in name) - 0.05 * name.startswith('w8') + 0.02 * ('lr0.002' in name)
     value += 0.01 * name.endswith('seed1') - 0.2 * ('_as-' in name) - 0.1 * name.startswith('resnet')
     return {'coco/bbox_mAP': value + 0.1, 'coco/segm_mAP': value}
@@ -81,7 +81,7 @@ def test_windows_runs(call, tmp_path):
     assert row[0][5] == '0.50'
     assert float(row[0][4]) < float(rows_of(text, 'global')[0][4])
     assert 'cheapest pattern within 0.010 of global (0.01 AP or its standard deviation) is (16, 8, 4)' in text
-    assert '| the digits classifier | global | (16, 8, 4) | 0.705 ± 0.007 | 0.500 ± 0.000 |' in text
+    assert '| the digits classifier | global | (16, 8, 4) | 2 | 0.705 ± 0.007 | 0.500 ± 0.000 |' in text
     assert 'not run' not in text.split('## Set-up')[1].split('What it does not mean')[0]
     assert matplotlib.image.imread(tmp_path / 'docs/windows.png').std() > 0.05
     # What is beyond the budget comes last.
@@ -133,14 +133,14 @@ def test_peers_are_of_one_size(name):
     parameters, macs = evidence_cells.backbone_cost(peer.backbone, (160, 160))
     assert 0.5e6 <= parameters <= 0.6e6
     assert 0.02e9 < macs < 0.2e9
-    detector = peers.detector(Path('x'), name, 'pretrained', 1e-3, 0)
+    detector = peers.detector(Path('x'), name, 'random', 1e-3, 0, Path('x'))
     model = build(detector.cfg)
     maps = model.backbone(torch.zeros(2, 3, 64, 96))
     assert [tuple(m.shape[1:]) for m in maps] == [
         (channels, 64 // stride, 96 // stride) for channels, stride in zip(peer.channels, (4, 8, 16), strict=True)
     ]
     assert [tuple(m.shape[1:]) for m in model.neck(maps)] == [(64, 16, 24), (64, 8, 12), (64, 4, 6)]
-    classifier = build(peers.classifier(Path('x'), name).cfg)
+    classifier = build(peers.classifier(Path('x'), name, 1e-3).cfg)
     assert classifier.extract_feat(torch.zeros(2, 3, 64, 64))[-1].shape == (2, peer.channels[-1])
     own, source = (set(m.backbone.state_dict()) for m in (model, classifier))
     assert own <= source
@@ -149,8 +149,8 @@ def test_peers_are_of_one_size(name):
 
 def test_peers_choose_lr_by_another_split_than_they_are_judged_by():
     chosen, judged = (
-        peers.choice(Path('x'), 'swin', 'random', 4e-3),
-        peers.detector(Path('x'), 'swin', 'random', 4e-3, 0),
+        peers.choice(Path('x'), 'swin', 'random', 4e-3, Path('x')),
+        peers.detector(Path('x'), 'swin', 'random', 4e-3, 0, Path('x')),
     )
     for job, split, epochs in ((chosen, 'tune', 2), (judged, 'val', 5)):
         for loader, evaluator in ((job.cfg.val_dataloader, job.cfg.val_evaluator),
@@ -161,27 +161,28 @@ def test_peers_choose_lr_by_another_split_than_they_are_judged_by():
         assert job.cfg.train_dataloader.dataset.ann_file == 'annotations/instances_train.json'
         assert (job.cfg.train_cfg.max_epochs, job.cfg.param_scheduler[1].T_max) == (epochs, epochs)
         assert job.cfg.optim_wrapper.optimizer.lr == 4e-3
-    assert peers.classifier(Path('x'), 'swin').cfg.val_dataloader.dataset.data_prefix == 'tune'
+    assert peers.classifier(Path('x'), 'swin', 1e-3).cfg.val_dataloader.dataset.data_prefix == 'tune'
 
 
 @pytest.mark.slow
 def test_peers_runs(call, tmp_path):
     names = call('peers', '--jobs', 1)
-    assert len(names) == len(set(names)) == 5 + 30 + 20 + 5
+    assert len(names) == len(set(names)) == 15 + 30 + 20 + 5
     assert names[-5:] == [f'{peer}_time' for peer in peers.PEERS]
-    assert names[:5] == [f'{peer}_classifier' for peer in peers.PEERS]
-    assert names[5:8] == ['cvt_pretrained_lr0.001', 'cvt_pretrained_lr0.002', 'cvt_pretrained_lr0.004']
-    assert names[35:41] == [*(f'{peer}_pretrained_seed0' for peer in peers.PEERS), 'cvt_pretrained_seed1']
+    assert names[:15] == [f'{peer}_classifier_lr{lr}' for peer in peers.PEERS for lr in ('0.0005', '0.001', '0.002')]
+    assert names[15:18] == ['cvt_pretrained_lr0.001', 'cvt_pretrained_lr0.002', 'cvt_pretrained_lr0.004']
+    assert names[45:51] == [*(f'{peer}_pretrained_seed0' for peer in peers.PEERS), 'cvt_pretrained_seed1']
     config = Config.fromfile(tmp_path / 'work/peers/cvt_pretrained_seed1/config/cvt_pretrained_seed1.py')
-    assert config.load_from == str(tmp_path / 'work/peers/cvt_classifier/iter_2000.pth')
+    assert config.load_from == str(tmp_path / 'work/peers/cvt_classifier_lr0.001/iter_2000.pth')
     assert config.optim_wrapper.optimizer.lr == 2e-3
     text = (tmp_path / 'docs/peers.md').read_text()
-    assert [row[3:] for row in rows_of(text, 'ResNet')] == [
+    assert [row[3:] for row in rows_of(text, 'ResNet') if len(row) == 8] == [
         ['0.002', '2', '0.605 ± 0.007', '0.505 ± 0.007', '0.50'],
         ['0.002', '2', '0.505 ± 0.007', '0.405 ± 0.007', '0.50'],
     ]  # fmt: skip
     assert '| random weights | ResNet (mmdet), 2, 2, 2 basic blocks | 0.400 | 0.420 | 0.400 |' in text
     assert '| random weights | Swin (mmdet), 2, 2, 2 blocks, windows of 7 | 0.500 | 0.520 | 0.000 |' in text
+    assert '| ConvNeXt (mmpretrain), 2, 2, 3 blocks | 97.00 | 98.00 | 97.00 |' in text
     assert rows_of(text, 'ConvNeXt')[1][3:] == ['0.002', '2', '0.300 ± 0.424', '0.250 ± 0.354', '0.50']
     assert 'not run' not in text.split('## Set-up')[1].split('What it does not mean')[0]
     assert matplotlib.image.imread(tmp_path / 'docs/peers.png').std() > 0.05

@@ -37,7 +37,7 @@ def row_of(picture, index, count, columns=slice(60, None)):
 def test_detections(tmp_path, monkeypatch):
     write_scenes(tmp_path / 'digits', make_splits(0)[1], 6, 160)
     monkeypatch.setattr(gallery, 'SCORE', 0.0)  # random weights are sure of nothing
-    jobs = {peer: peers.detector(tmp_path, peer, 'random', 1e-3, 0) for peer in CHOSEN}
+    jobs = {peer: peers.detector(tmp_path, peer, 'random', 1e-3, 0, tmp_path) for peer in CHOSEN}
     assert gallery.draw_detections(tmp_path, jobs) is None
     for job in jobs.values():
         save(tmp_path, job, tuple('0123456789'))

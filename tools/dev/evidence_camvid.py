@@ -68,7 +68,9 @@ half of a drive whose first half is in train, the rest is of a drive that train 
 {plot}{table}
 Parameters (M) and GMACs are those of the backbone at {height}x{width} pixels, computed. mIoU and pixel accuracy in
 percent, mean ± standard deviation. Seconds a step: the fastest stretch of {timed} steps of 8 images on one CPU thread,
-another run beside it, images read and augmented on the same thread. {when}
+another run beside it, images read and augmented on the same thread.
+
+{when}
 
 ### IoU of each class
 

@@ -71,7 +71,9 @@ lr.
 {plot}{table}
 Parameters (M) and MACs (M) are those of the backbone, computed. Top-1 in percent. The spread is the standard deviation
 of the difference of two runs, one of the row and one of the baseline. Seconds a step: the fastest stretch of {timed}
-steps on one CPU thread, another run beside it. {when}
+steps on one CPU thread, another run beside it.
+
+{when}
 
 ### Choice of the lr
 

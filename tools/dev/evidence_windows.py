@@ -64,7 +64,9 @@ tokens, {large_epochs} epochs.
 
 {plot}{tables}
 GMACs are those of the backbone at {side} pixels a side, in the last table {large}, computed. Seconds a step: the
-fastest stretch of {timed} steps of 8 images on one CPU thread, another run beside it. {when}
+fastest stretch of {timed} steps of 8 images on one CPU thread, another run beside it.
+
+{when}
 
 ### Without training in the other pattern
 
@@ -74,6 +76,18 @@ The weights of a row, evaluated in another pattern than they were trained in.
 ## What it means
 
 {meaning}
+
+## The default of the configs
+
+It is (56, 28, None), as before: windows in the two large stages, global attention in the third. The rule is: the
+cheapest pattern within 0.01 AP (or one standard deviation) of global. On digits, from pretrained weights, all
+patterns pass, windows of half the pretraining size too, so that cost decides. By products the smallest windows are
+the cheapest. By time it depends: (56, 28, 14) takes [0.77 of the time](../results/performance.md) of (56, 28, None)
+on a CPU, and [1.07 to 2.12 times as much](../results/gpu.md) on a GPU at one image, since it launches more kernels.
+Detectors are trained on GPUs, and digits do not show what context from afar is worth on COCO: the configs keep the
+pattern that is the cheaper one there and sees the whole image. The `-window14` variants are for CPUs. Windows smaller
+than the pretraining tokens stay out: they change what the weights compute at their own size, and [the package warns
+of them](../concepts/windows.md).
 
 ## What it does not mean
 
@@ -140,7 +154,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         large_epochs=LARGE.epochs, deep_epochs=DEEP.epochs, timed=TIMED_STEPS,
         plot='![Box and mask AP of each pattern](windows.png)\n\n' if ended else '',
         tables='\n'.join(_table(group, found, work_dir, notes) for group in GROUPS),
-        exchanged=_exchanged(work_dir, seeds, notes, found), when=period(ended),
+        exchanged=_exchanged(work_dir, seeds, notes), when=period(ended),
         meaning='\n'.join(_meaning(group, found) for group in GROUPS),
     )  # fmt: skip
     return text, _plot(found) if ended else None
@@ -157,15 +171,18 @@ def _table(group: Group, found: dict, work_dir: Path, notes: Path) -> str:
     return f'From {group.start}:\n\n{markdown(head, rows, "lrrrrr")}'
 
 
-def _exchanged(work_dir: Path, seeds: Sequence[int], notes: Path, found: dict) -> str:
+def _exchanged(work_dir: Path, seeds: Sequence[int], notes: Path) -> str:
     rows = []
     for group in (group for group in GROUPS if group.exchanged):
         for trained, pattern in exchanges(group.patterns):
-            runs = noted(notes, [evaluation(work_dir, trained, pattern, group, seed) for seed in seeds])
-            cells = [cell(source, name) for name in AP for source in (found[group, trained], runs)]
-            rows.append([group.start, trained.label, pattern.label, *cells])
-    head = ('start', 'trained', 'evaluated', 'box AP as trained', 'box AP', 'mask AP as trained', 'mask AP')
-    return markdown(head, rows, 'lllrrrr')
+            jobs = {seed: evaluation(work_dir, trained, pattern, group, seed) for seed in seeds}
+            done = [seed for seed, job in jobs.items() if read_note(notes, job)]
+            own = noted(notes, [training(work_dir, trained, group, seed) for seed in done])
+            runs = noted(notes, [jobs[seed] for seed in done])
+            cells = [cell(source, name) for name in AP for source in (own, runs)]
+            rows.append([group.start, trained.label, pattern.label, len(runs), *cells])
+    head = ('start', 'trained', 'evaluated', 'runs', 'box AP as trained', 'box AP', 'mask AP as trained', 'mask AP')
+    return markdown(head, rows, 'lllrrrrr')
 
 
 def _meaning(group: Group, found: dict) -> str:
