@@ -56,10 +56,10 @@ def main() -> None:
     from ..data.preview import check_preview
     from ..data.table import print_table
 
-    check_not_base('--out', args.out, args.config)
     if args.preview:
         check_preview(args.preview)
     cfg = load_config(args.config)
+    check_not_base('--out', args.out, cfg)
     plan = make_plan(cfg, Request(args.config, args.train, args.val, args.images, args.batch, classes))
     print_table(f'{args.train}, {args.val}', ('train', 'val'), plan.rows)
     for note in plan.notes:

@@ -32,7 +32,7 @@ def main() -> None:
     out = Path(args.out)
     check_new_file('--out', out, '.py', args.force)
     if not args.flat:
-        check_not_base('--out', out, args.config)
+        check_not_base('--out', out, cfg)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:

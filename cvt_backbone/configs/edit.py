@@ -9,7 +9,6 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from ..files import check_writable
-from .names import config_path
 from .parts import as_list, check_dict
 
 
@@ -53,19 +52,23 @@ def settle_work_dir(cfg: Config, work_dir: str | None, name: str) -> None:
     check_writable('work_dir', Path(cfg.work_dir))
 
 
-def check_not_base(argument: str, out: Path, name: str) -> None:
-    """See that a config that inherits from another one is not written over it.
+def check_not_base(argument: str, out: Path, cfg: Config) -> None:
+    """See that a config that inherits from another one is not written over it, or over what that one inherits from.
 
     Args:
         argument: What the user calls the file, for the message.
         out: The file to write.
-        name: The other config, as in :func:`.names.config_path`.
+        cfg: The other config, as it was read.
 
     Raises:
-        InputError: They are the same file.
+        InputError: It is one of those files.
     """
-    if out.resolve() == Path(config_path(name)).resolve():
-        raise InputError(f'{argument}: {out} is the config to start from, which the new one needs; give another name')
+    lines = {*cfg.text.splitlines(), str(cfg.filename)}  # mmengine puts the path of each file before what it holds
+    if out.exists() and any(line.endswith(out.suffix) and out.resolve() == Path(line).resolve() for line in lines):
+        raise InputError(
+            f'{argument}: {out} is the config to start from, or one that it inherits from, which the new one needs; '
+            'give another name'
+        )
 
 
 def add_import(cfg: Config) -> None:

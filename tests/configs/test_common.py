@@ -9,6 +9,7 @@ from mmengine.config import Config
 from cvt_backbone.configs import (
     check_not_base,
     check_source,
+    get_config,
     import_quietly,
     import_toolbox,
     load_config,
@@ -88,12 +89,17 @@ def test_a_toolbox_prints_nothing_when_it_is_imported(tmp_path, monkeypatch, cap
 
 def test_new_config_over_the_one_that_it_inherits_from(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path('base.py').write_text('x = 1')
+    Path('sub').mkdir()
+    Path('sub/grand.py').write_text('x = 1')
+    Path('base.py').write_text("_base_ = 'sub/grand.py'")
     Path('link.py').symlink_to('base.py')
-    for out in ('base.py', 'link.py', tmp_path / 'base.py'):
-        with pytest.raises(InputError, match=r'--out: .* is the config to start from, which the new one needs'):
-            check_not_base('--out', Path(out), 'base.py')
-    check_not_base('--out', Path('other.py'), 'base.py')
+    cfg = get_config('base.py')
+    for out in ('base.py', 'link.py', tmp_path / 'base.py', 'sub/grand.py'):
+        with pytest.raises(InputError, match=r'--out: .* is the config to start from, or one that it inherits from'):
+            check_not_base('--out', Path(out), cfg)
+    Path('other.py').write_text('')
+    for out in ('other.py', 'new.py'):
+        check_not_base('--out', Path(out), cfg)
 
 
 def test_work_dir(tmp_path, monkeypatch):
