@@ -116,16 +116,17 @@ def test_preset() -> None:
 
 
 def test_processes_are_shared_out() -> None:
-    """One for each eager peer; one for each row that is compiled, the first dtype and the first size first."""
-    names = ['swin-t', 'cvt-13-global']
+    """One for each eager peer; one for each row that is compiled: the first dtype, not deployed, the first size first."""
+    names = ['swin-t', 'cvt-13-global', 'cvt-13-global-deployed']
     sizes = ['64x96', '64x64']
     options = ['--preset', 'gpu', '--device', 'cpu', '--sizes', *sizes, '--dtypes', 'bf16', 'fp32', '--peers', *names]
     args = benchmark.parse_args(options)
     eager, compiled = gpu.by_process(args, [Result(job) for job in planned.plan(args)])
-    assert [(group[0].job.peer, len(group)) for group in eager] == [('swin-t', 8), ('cvt-13-global', 8)]
+    assert [(group[0].job.peer, len(group)) for group in eager] == list(zip(names, (8, 8, 4), strict=True))
     assert {len({row.job.peer for row in group}) for group in eager} == {1}
-    order = [(row.job.dtype, row.job.size[1]) for (row,) in compiled]
-    assert order == [(dtype, side) for dtype in ('bf16', 'fp32') for side in (96, 64) for _ in range(4)]
+    order = [(row.job.dtype, 'deployed' in row.job.peer, row.job.size[1]) for (row,) in compiled]
+    alike = [(False, 96)] * 4 + [(False, 64)] * 4 + [(True, 96), (True, 64)]
+    assert order == [(dtype, *others) for dtype in ('bf16', 'fp32') for others in alike]
 
 
 @pytest.mark.parametrize(
