@@ -116,7 +116,7 @@ def test_preset() -> None:
 
 
 def test_processes_are_shared_out() -> None:
-    """One for each eager peer; one for each row that is compiled: the first dtype, not deployed, the first size first."""
+    """One for each eager peer; one for each compiled row: the first dtype, not deployed, the first size first."""
     names = ['swin-t', 'cvt-13-global', 'cvt-13-global-deployed']
     sizes = ['64x96', '64x64']
     options = ['--preset', 'gpu', '--device', 'cpu', '--sizes', *sizes, '--dtypes', 'bf16', 'fp32', '--peers', *names]
