@@ -56,8 +56,8 @@ def test_runs(evidence_tool, tmp_path, data):
     names = call('camvid', '--jobs', 1, '--camvid', data)
     peers = list(PEERS)
     assert names[:15] == [f'{peer}_lr{lr}_seed0' for peer in peers for lr in ('0.001', '0.002', '0.004')]
-    assert names[15:20] == [f'{peer}_lr0.002_seed0_test' for peer in peers], 'seed 0 has been trained already'
-    assert names[20:25] == [f'{peer}_lr0.002_seed1' for peer in peers]
+    assert names[15:20] == [f'{peer}_lr0.002_seed1' for peer in peers], 'seed 0 has been trained already'
+    assert names[20:25] == [f'{peer}_lr0.002_seed0_test' for peer in peers]
     assert names[25:29] == [f'{peer}_lr0.002_seed1_test' for peer in peers if peer != 'convnext']
     assert names[29:] == [f'{peer}_time' for peer in peers]
     text = (tmp_path / 'docs/camvid.md').read_text()

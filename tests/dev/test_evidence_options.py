@@ -28,7 +28,7 @@ def test_runs(evidence_tool, tmp_path):
     count = (3 + 2 + 1 + 1) * len(rows)  # three lrs, two tests, the second seed and a timing
     assert len(names) == len(set(names)) == count + 7 * len(later)
     assert names[:3] == [f'baseline_lr{lr}_seed0' for lr in ('0.001', '0.002', '0.004')]
-    assert names[3 * len(rows) : 3 * len(rows) + 4] == [
+    assert names[4 * len(rows) : 4 * len(rows) + 4] == [
         'baseline_lr0.002_seed0_test', 'pos-every_lr0.002_seed0_test', 'proj-avg_lr0.002_seed0_test',
         'proj-linear_lr0.004_seed0_test',
     ]  # fmt: skip

@@ -26,18 +26,17 @@ class Comparison(NamedTuple):
     metrics: dict[str, str]
 
     def phases(self, work_dir: Path, rows: Sequence[str], seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
-        """The trainings by which lrs are chosen; each seed's trainings, and their last weights tested; the timings."""
+        """The trainings that choose lrs; the others, seed after seed; tests of their last weights; timings."""
         yield [job for row in rows for job in self.choices(work_dir, row).values()]
         lrs = {row: self.lr(work_dir, row, notes) for row in rows}
-        for seed in seeds:
-            jobs = [self.train(work_dir, row, lrs[row], seed) for row in rows]
-            yield [
-                job._replace(needed=last_checkpoint(work_dir, job))
-                if read_note(notes, self.test(work_dir, job)) is None and not _diverged(notes, job)
-                else job
-                for job in jobs
-            ]
-            yield [self.test(work_dir, job) for job in jobs if not _diverged(notes, job)]
+        jobs = [self.train(work_dir, row, lrs[row], seed) for seed in seeds for row in rows]
+        yield [
+            job._replace(needed=last_checkpoint(work_dir, job))
+            if read_note(notes, self.test(work_dir, job)) is None and not _diverged(notes, job)
+            else job
+            for job in jobs
+        ]
+        yield [self.test(work_dir, job) for job in jobs if not _diverged(notes, job)]
         yield [self.timing(work_dir, row) for row in rows]
 
     def choices(self, work_dir: Path, row: str) -> dict[float, Job]:

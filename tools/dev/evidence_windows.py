@@ -109,20 +109,19 @@ Every finished run is noted in `docs/evidence/runs/windows`; a second call goes 
 
 
 def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
-    """For each group and seed the trainings, then the evaluations of their checkpoints."""
+    """For each group the trainings, seed after seed, then the evaluations of their checkpoints; at last the timings."""
     for group, patterns in ORDER:
         if group is DEEP:
             yield [_needed_classifier(work_dir, seeds, notes)]
-        for seed in seeds:
-            pairs = exchanges(patterns) if group.exchanged else []
-            evaluations = [evaluation(work_dir, *pair, group, seed) for pair in pairs]
-            needed = {job.checkpoint for job in evaluations if read_note(notes, job) is None}
-            trainings = [training(work_dir, pattern, group, seed) for pattern in patterns]
-            yield [
-                job._replace(needed=last) if (last := last_checkpoint(work_dir, job)) in needed else job
-                for job in trainings
-            ]
-            yield evaluations
+        pairs = exchanges(patterns) if group.exchanged else []
+        evaluations = [evaluation(work_dir, *pair, group, seed) for seed in seeds for pair in pairs]
+        needed = {job.checkpoint for job in evaluations if read_note(notes, job) is None}
+        trainings = [training(work_dir, pattern, group, seed) for seed in seeds for pattern in patterns]
+        yield [
+            job._replace(needed=last) if (last := last_checkpoint(work_dir, job)) in needed else job
+            for job in trainings
+        ]
+        yield evaluations
     yield [_timing(work_dir, pattern, group) for group in GROUPS if group is not RANDOM for pattern in group.patterns]
 
 
