@@ -64,7 +64,8 @@ def check_not_base(argument: str, out: Path, cfg: Config) -> None:
         InputError: It is one of those files.
     """
     lines = {*cfg.text.splitlines(), str(cfg.filename)}  # mmengine puts the path of each file before what it holds
-    if out.exists() and any(line.endswith(out.suffix) and out.resolve() == Path(line).resolve() for line in lines):
+    files = [Path(line) for line in lines if line.startswith('/') and line.endswith('.py')]
+    if out.resolve() in [file.resolve() for file in files]:
         raise InputError(
             f'{argument}: {out} is the config to start from, or one that it inherits from, which the new one needs; '
             'give another name'
