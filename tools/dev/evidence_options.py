@@ -152,7 +152,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         error=(95 * 5 / pictures) ** 0.5, when=period(ended), table=_table(lrs, tested, seconds),
         timed=TIMED_STEPS,
         choices=markdown(('row', *(f'top-1 on tune, lr {lr:g}' for lr in LRS)), choices, 'lrrr'),
-        meaning=_meaning(tested), plot='![Top-1 of each row](options.png)\n\n' if ended else '',
+        meaning=_meaning(tested, lrs), plot='![Top-1 of each row](options.png)\n\n' if ended else '',
     )  # fmt: skip
     return text, _plot(tested) if ended else None
 
@@ -191,7 +191,7 @@ def _difference(runs: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> s
     return f'{difference:+.2f}, {words} of {allowed:.2f}'
 
 
-def _meaning(tested: dict) -> str:
+def _meaning(tested: dict, lrs: dict) -> str:
     rows = [row for row in tested if row != BASELINE and have_ended([tested[row], tested[BASELINE]])]
     missing = [row for row in tested if row not in rows and row != BASELINE]
     lines = [f'- By top-1: not all rows have been run; without a result: {", ".join(missing)}.'] if missing else []
@@ -204,6 +204,8 @@ def _meaning(tested: dict) -> str:
         for words, sign in (('Better', 1), ('Worse', -1)):
             beyond = [f'{row} ({d:+.2f})' for row, (d, _) in differences.items() if row not in within and sign * d > 0]
             lines.append(f'- {words} than the baseline, beyond the spread: {", ".join(beyond) or "no row"}.')
+        if lowest := [row for row in rows if lrs[row] == min(LRS)]:
+            lines.append(f'- With the lowest lr of the choice, so that a lower one may suit better: {", ".join(lowest)}.')
     return '\n'.join(lines)
 
 
