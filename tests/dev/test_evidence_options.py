@@ -44,7 +44,7 @@ def test_runs(evidence_tool, tmp_path):
     assert '- The baseline reaches 96.50 %, at least 95 %.' in text
     assert '- Better than the baseline, beyond the spread: kv-stride-1 (+3.00).' in text
     assert '- Worse than the baseline, beyond the spread: proj-avg (-40.00).' in text
-    assert 'so that a lower one may suit better' not in text, 'all prefer a higher one'
+    assert 'so that a lower one may be better' not in text, 'all prefer a higher one'
     within = next(line for line in text.splitlines() if line.startswith('- Within the spread'))
     assert 'pos-every' in within
     assert 'kv-stride-1' not in within

@@ -205,7 +205,7 @@ def _meaning(tested: dict, lrs: dict) -> str:
             beyond = [f'{row} ({d:+.2f})' for row, (d, _) in differences.items() if row not in within and sign * d > 0]
             lines.append(f'- {words} than the baseline, beyond the spread: {", ".join(beyond) or "no row"}.')
         if lowest := [row for row in rows if lrs[row] == min(LRS)]:
-            lines.append(f'- With the lowest lr of the choice, so that a lower one may suit better: {", ".join(lowest)}.')
+            lines.append(f'- At the lowest lr of the choice, so that a lower one may be better: {", ".join(lowest)}.')
     return '\n'.join(lines)
 
 
