@@ -34,6 +34,7 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 MASKS = 'model.roi_head.mask_head=1'  # the demo trains nothing without
 INIT = 'model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=w.pth'
 HEAD_INIT = 'model.head.init_cfg.type=Pretrained model.head.init_cfg.checkpoint=w.pth'
+TRACED = '--format torchscript -o out/model.pt --size 64 64'  # the format that every PyTorch can write
 CALLS = {
     'train --resume': (train, 'config.py --resume w.pth --work-dir run'),
     'train --resume, the last of the work dir': (train, 'config.py --resume --work-dir last'),
@@ -44,8 +45,8 @@ CALLS = {
     'train --resume, init_cfg': (train, f'config.py --resume good.pth --work-dir run --cfg-options {INIT}'),
     'test': (test, 'config.py w.pth --work-dir run --out out.pkl'),
     'predict': (predict, 'config.py w.pth data/val/a/0.png -o out --device cpu'),
-    'export': (export, 'config.py w.pth --format onnx -o out/model.onnx'),
-    'export, init_cfg': (export, f'config.py --format onnx -o out/model.onnx --cfg-options {INIT}'),
+    'export': (export, f'config.py w.pth {TRACED}'),
+    'export, init_cfg': (export, f'config.py {TRACED} --cfg-options {INIT}'),
     'convert': (convert, 'w.pth out.pth --to mmpretrain'),
     'convert --dry-run': (convert, 'w.pth --to backbone --dry-run'),
     'demo, load_from': (demo, f'config.py --work-dir run --cfg-options load_from=w.pth {MASKS}'),
