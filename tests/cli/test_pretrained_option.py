@@ -28,6 +28,10 @@ FEW = [
 ]
 
 
+# Images of 64 pixels are padded to 160, and mmseg 1.2 cannot ignore and weigh labels.
+UNWEIGHTED = 'model.decode_head.loss_decode.class_weight=None'
+
+
 @pytest.fixture(scope='module')
 def digits(tmp_path_factory):
     pytest.importorskip('sklearn')
@@ -76,9 +80,9 @@ def test_a_checkpoint_of_the_whole_model_needs_no_others(scope, digits, tmp_path
     dead = ['--cfg-options', f'pretrained={DEAD}']
     image = digits / 'images/val/00000.jpg'
     assert call(monkeypatch, predict, *arguments, image, '-o', tmp_path / 'out', *dead) == 0
-    options = ['--format', 'torch-export', '-o', tmp_path / 'model.pt2', *dead]
+    options = ['--format', 'torchscript', '--size', 64, 64, '-o', tmp_path / 'model.pt', *dead]
     assert call(monkeypatch, export, *arguments, *options) == 0
-    assert (tmp_path / 'model.pt2').is_file()
+    assert (tmp_path / 'model.pt').is_file()
 
 
 @pytest.fixture(scope='module')
@@ -98,7 +102,7 @@ def test_the_log_names_the_weights_and_later_runs_need_none(weights, digits, tmp
     work_dir = tmp_path / 'work_dir'
 
     def run(command, *arguments, pretrained, options=(), folder=work_dir):
-        options = ['--cfg-options', f'data_root={digits}', f'pretrained={pretrained}', *FEW, *options]
+        options = ['--cfg-options', f'data_root={digits}', f'pretrained={pretrained}', *FEW, UNWEIGHTED, *options]
         status = call(monkeypatch, command, SEGMENTOR, *arguments, '--work-dir', folder, *options)
         out, err = capfd.readouterr()
         return status, out + err
