@@ -68,8 +68,7 @@ def only_cell(note: dict[str, Any] | None, name: str, digits: int = 3) -> str:
 
 def step_seconds(notes: Path, job: Job) -> float | None:
     """Seconds of a training step; None if that run has not ended."""
-    note = read_note(notes, job)
-    return note['seconds a step'] if note else None
+    return (read_note(notes, job) or {}).get('seconds a step')  # none of a run that diverged
 
 
 def step_cell(seconds: float | None) -> str:

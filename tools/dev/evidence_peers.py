@@ -167,20 +167,19 @@ def detector(work_dir: Path, peer: str, start: str, lr: float, seed: int, notes:
     cfg = detector_config(work_dir / 'digits', seed)
     use_peer(cfg, peer)
     cfg.optim_wrapper.optimizer.lr = lr
-    source = classifier_lr(work_dir, peer, notes) if start == 'pretrained' else None
-    if source is not None:
-        cfg.load_from = str(last_checkpoint(work_dir, classifier(work_dir, peer, source)))
     settings = {
         'config': DETECTOR.stem, 'model': PEERS[peer].note, 'start': start, 'lr': lr, 'seed': seed,
-        'epochs': cfg.train_cfg.max_epochs, 'data': DATA, **({'lr of the classifier': source} if source else {}),
+        'epochs': cfg.train_cfg.max_epochs, 'data': DATA,
     }  # fmt: skip
+    if start == 'pretrained' and (source := classifier_lr(work_dir, peer, notes)) is not None:
+        cfg.load_from = str(last_checkpoint(work_dir, classifier(work_dir, peer, source)))
+        settings['lr of the classifier'] = source
     return Job(f'{peer}_{start}_seed{seed}', cfg, settings)
 
 
 def _timing(work_dir: Path, peer: str, notes: Path) -> Job:
     """What a step takes, from whichever weights."""
-    job = detector(work_dir, peer, 'random', LRS[0], CHOICE_SEED, notes)
-    return timing(job._replace(settings={k: v for k, v in job.settings.items() if k != 'start'}), f'{peer}_time')
+    return timing(detector(work_dir, peer, 'random', LRS[0], CHOICE_SEED, notes), f'{peer}_time')
 
 
 def chosen_lr(work_dir: Path, peer: str, start: str, notes: Path) -> float | None:

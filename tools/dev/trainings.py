@@ -110,7 +110,7 @@ def timing(job: Job, name: str) -> Job:
         cfg[f'val_{part}'] = None
     cfg.default_hooks.checkpoint.update(interval=-1, save_best=None, save_last=False)
     cfg.load_from = None
-    settings = {key: value for key, value in job.settings.items() if key not in ('seed', 'lr')}
+    settings = {key: value for key, value in job.settings.items() if key not in ('seed', 'lr', 'start')}
     return Job(name, cfg, {**settings, 'timed': TIMED_STEPS}, timed=True)
 
 
