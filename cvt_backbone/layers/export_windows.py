@@ -23,15 +23,14 @@ class Axis(NamedTuple):
 
 
 def has_open_sizes(x: Tensor) -> bool:
-    """Whether an exporter follows the model and leaves a side of the map (B, H, W, C) open.
+    """Whether ``torch.export``, or the ONNX exporter that stands on it, leaves a side of the map (B, H, W, C) open.
 
-    ``torch.compile`` counts as an exporter for PyTorch; it may leave sides open and does not say so.
+    ``torch.compile`` may, too, but compiles anew where a graph does not follow: it keeps the windows as they are.
     """
     is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
-    if is_exporting is None or not is_exporting():
+    # It is also true while Dynamo compiles.
+    if is_exporting is None or not is_exporting() or torch.compiler.is_dynamo_compiling():
         return False
-    if torch.compiler.is_dynamo_compiling():
-        return True
     return isinstance(x.shape[1], torch.SymInt) or isinstance(x.shape[2], torch.SymInt)
 
 

@@ -1,133 +1,22 @@
-"""Checkpoints, preemption and random state of the training hooks, over a model of one layer in this process.
+"""Checkpoints and preemption of the training hooks, over a model of one layer in this process.
 
-What random numbers a run draws, in the data set and in the model, shows in its weights: they are compared to the bit.
+Weights are compared to the bit.
 """
 
 import errno
-import itertools
 import os
-import random
 import signal
-import subprocess
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import BaseModel
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import find_latest_checkpoint
 
 from cvt_backbone import files
 from cvt_backbone import training as hooks
 from cvt_backbone.errors import TrainingStopped
-from cvt_backbone.training import start_worker
-from cvt_backbone.training.random_state import random_state, set_random_state, set_seed
-
-BATCHES, EPOCHS = 3, 4
-
-
-class Noise(Dataset):
-    """Three numbers a sample, by the three generators or, if not ``drawn``, by the index."""
-
-    def __init__(self, length=2 * BATCHES, drawn=True):
-        self.length, self.drawn = length, drawn
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        if index >= self.length:
-            raise IndexError
-        chance = [random.random(), np.random.rand(), torch.rand(())] if self.drawn else [0, 0.5, 1]
-        return {'inputs': torch.tensor(chance).float() + index}
-
-
-class Layer(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-
-    def forward(self, inputs, mode='loss'):
-        values = self.layer(inputs)
-        return {'loss': nn.functional.dropout(values, 0.5).square().mean()} if mode == 'loss' else list(values)
-
-
-class Score(BaseMetric):
-    """Gets better in every epoch, by two names."""
-
-    calls = 0
-
-    def process(self, data_batch, data_samples):
-        self.results += data_samples
-
-    def compute_metrics(self, results):
-        torch.rand(3), random.random()  # a metric may draw random numbers
-        type(self).calls += 1
-        return {'first': self.calls, 'second': self.calls}
-
-
-class Act(Hook):
-    """Calls ``action(runner)`` at an event, when there have been so many iterations."""
-
-    def __init__(self, event, iters, action):
-        def act(runner, *args, **kwargs):
-            if runner.iter == iters:
-                action(runner)
-
-        setattr(self, event, act)
-
-
-def terminate(runner):
-    signal.raise_signal(signal.SIGTERM)
-
-
-def make(work_dir, *hooks, by_epoch=True, workers=0, length=2 * BATCHES, resume=False, max_iters=9, **checkpoint):
-    loop = dict(type='ResumableEpochLoop', max_epochs=EPOCHS) if by_epoch else dict(by_epoch=False, max_iters=max_iters)
-    saving = dict(type='AtomicCheckpointHook', by_epoch=by_epoch, interval=1)
-    worker = dict(worker_init_fn=start_worker) if workers else {}
-    torch.manual_seed(0)
-    runner = Runner(
-        Layer(),
-        str(work_dir),
-        train_dataloader=DataLoader(
-            Noise(length, drawn=by_epoch), batch_size=2, shuffle=False, num_workers=workers, **worker
-        ),
-        val_dataloader=DataLoader(Noise(2)),
-        train_cfg={**loop, 'val_interval': 1 if by_epoch else 2},
-        val_cfg={},
-        val_evaluator=[Score()],
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
-        default_hooks=dict(checkpoint={**saving, **checkpoint}, logger=None),
-        custom_hooks=[dict(type='RandomStateHook'), *hooks],
-        default_scope='mmengine',
-        randomness=dict(seed=3),
-        experiment_name=f'{work_dir.name}{random.random()}',
-        resume=resume,
-    )
-    Score.calls = 0
-    return runner
-
-
-def train(runner):
-    runner.train()
-    return {name: value.clone() for name, value in runner.model.state_dict().items()}
-
-
-def names(folder, pattern='*.pth'):
-    return sorted(path.name for path in folder.glob(pattern))
-
-
-def read(path):
-    return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(value.equal(b[name]) for name, value in a.items())
+from helpers.layer_trainings import EPOCHS, Act, equal, make, names, read, terminate, train
 
 
 def watch_writing(monkeypatch, before=None, full=None):
@@ -277,56 +166,6 @@ def test_iteration_based_loops_resume_the_model_s_random_numbers(tmp_path, stop,
     assert equal(train(make(folder, resume=True, **settings)), train(make(tmp_path / 'b', **settings)))
 
 
-def test_random_state():
-    set_seed(5)
-    state = random_state()
-    drawn = random.random(), np.random.rand(), torch.rand(()).item()
-    set_random_state(state)
-    assert drawn == (random.random(), np.random.rand(), torch.rand(()).item())
-
-
-def test_processes_resume_with_numbers_of_their_own(tmp_path, monkeypatch):
-    """The checkpoint holds the state of the first one."""
-    runner = make(tmp_path)
-    state = random_state()
-    expected = torch.rand(())
-    drawn = []
-    for rank in range(3):
-        monkeypatch.setattr(hooks.random_state, 'get_dist_info', lambda rank=rank: (rank, 3))
-        hook = hooks.RandomStateHook()
-        hook.after_load_checkpoint(runner, {'random_state': state})
-        hook.before_train_iter(runner, 0)
-        drawn.append(torch.rand(()))
-    assert drawn[0] == expected
-    assert len(set(map(float, drawn))) == 3
-
-
-def test_workers_draw_their_own_numbers():
-    def draw(seed):
-        torch.manual_seed(seed)
-        loader = DataLoader(Noise(4), batch_size=1, num_workers=2, worker_init_fn=start_worker)
-        return torch.cat([batch['inputs'] % 1 for batch in loader])
-
-    first = draw(0)
-    assert first.equal(draw(0))
-    assert not first.equal(draw(1))
-    assert len(first.unique()) == first.numel()
-
-
-@pytest.mark.skipif(not hasattr(signal, 'sigwaitinfo'), reason='macOS does not say who sent a signal')
-def test_workers_heed_sigterm_of_their_parent_alone():
-    loader = DataLoader(Noise(4), batch_size=1, num_workers=2, worker_init_fn=start_worker, persistent_workers=True)
-    assert len(list(loader)) == 4
-    workers = loader._iterator._workers
-    subprocess.run(['kill', '-TERM', *(str(worker.pid) for worker in workers)], check=True)
-    assert len(list(loader)) == 4
-    assert all(worker.is_alive() for worker in workers)
-    for worker in workers:
-        worker.terminate()
-        worker.join(30)
-        assert worker.exitcode == 0
-
-
 def test_folders_that_are_not_local_are_left_to_mmengine(monkeypatch):
     saved = []
     monkeypatch.setattr(CheckpointHook, '_save_checkpoint_with_step', lambda _, *args: saved.append(args))
@@ -335,12 +174,3 @@ def test_folders_that_are_not_local_are_left_to_mmengine(monkeypatch):
     hook._save_checkpoint_with_step(None, 3, {'iter': 12})
     assert saved == [(None, 3, {'iter': 12})]
     assert hook._saved_iter == 12
-
-
-def test_epochs_and_processes_draw_other_numbers(monkeypatch):
-    seeds = []
-    for epoch, rank in itertools.product(range(3), range(2)):
-        monkeypatch.setattr('cvt_backbone.training.random_state.get_dist_info', lambda rank=rank: (rank, 2))
-        hooks.RandomStateHook().before_train_epoch(SimpleNamespace(seed=7, epoch=epoch, train_loop=None))
-        seeds.append(torch.initial_seed())
-    assert len(set(seeds)) == len(seeds)
