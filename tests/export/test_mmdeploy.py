@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torchvision.ops import box_iou
 
@@ -28,6 +29,26 @@ from mmdet.apis import inference_detector, init_detector
 expected = inference_detector(init_detector('config.py', CHECKPOINT, device='cpu'), IMAGE).pred_instances
 torch.save([[x.bboxes, x.scores, x.labels] for x in (expected, found)], 'found.pth')
 """
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {},
+        dict(scale=0.3),
+        dict(is_causal=True),
+        dict(attn_mask=torch.eye(5, 7).bool() | (torch.arange(7) > 3)),
+        dict(attn_mask=torch.linspace(-2, 2, 35).view(5, 7)),
+    ],
+    ids=['plain', 'scale', 'causal', 'mask', 'bias'],
+)
+def test_attention_as_written_out(settings):
+    """Other models' attention passes through it, too."""
+    from cvt_backbone.export.mmdeploy import scaled_dot_product_attention
+
+    q, k, v = torch.randn(3, 2, 2, 7, 4)
+    found = scaled_dot_product_attention(q[:, :, :5], k, v, **settings)
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(q[:, :, :5], k, v, **settings))
 
 
 @pytest.mark.slow
