@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from .errors import first_of
 from .layers import ConvAttention, ConvProjection, CvTBlock, CvTStage, Mlp, QuickGELU
 
 
@@ -55,7 +56,7 @@ def deploy(model: nn.Module) -> None:
     if training:
         raise RuntimeError(
             f'switch_to_deploy() needs a model in eval mode, whose batch norms no longer change; call model.eval() '
-            f'first (in train mode: {", ".join(training[:3])}{", ..." if len(training) > 3 else ""})'
+            f'first (in train mode: {first_of(training)})'
         )
     for module in list(model.modules()):
         if isinstance(module, ConvProjection) and _is_foldable(module.bn):

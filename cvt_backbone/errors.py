@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # mmcv comes as source. Its setup.py imports pkg_resources, which newer setuptools lack; older ones than 77 do not
 # understand how the maintained line states its license.
 MMCV_TOOLS = 'pip install "setuptools>=77,<81" wheel ninja'
+
+
+def first_of(names: Iterable[str], most: int = 3) -> str:
+    """What a message names of many."""
+    names = list(names)
+    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
 
 
 class InputError(ValueError):

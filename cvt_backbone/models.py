@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ def load_trained(cfg: Config, path: str) -> tuple[nn.Module, dict[str, Any]]:
     return model, meta
 
 
-def fit(model: nn.Module, contents: tuple[Any, str, dict | None], path: str) -> Mapping[str, Tensor]:
+def fit(model: nn.Module, contents: tuple[Any, str, Path | None], path: str) -> Mapping[str, Tensor]:
     """Find a model's weights in a file, all of them and nothing else.
 
     Args:
@@ -184,7 +185,7 @@ def _dataset_meta(cfg: Config, content: Any, path: str) -> dict[str, Any]:
     meta = content.get('meta')
     meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
     meta = dict(meta) if isinstance(meta, Mapping) else {}
-    num_classes = cfg.model.get('head', {}).get('num_classes')
+    num_classes = (cfg.model.get('head') or {}).get('num_classes')
     if cfg.default_scope != 'mmpretrain' or meta.get('classes') or num_classes is None:
         if not meta:
             raise InputError(

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..configs import image_channels
 from ..errors import InputError
 from ..models import build_on_meta
 from .tables import markdown
@@ -47,7 +48,7 @@ def count(cfg: Config, shape: tuple[int, int]) -> list[Row]:
         raise InputError(f'--shape: height and width must be at least 1, got {shape[0]} {shape[1]}')
     model = build_on_meta(cfg).requires_grad_(False).eval()
     with torch.device('meta'):
-        features = torch.empty(1, 3, *shape)
+        features = torch.empty(1, image_channels(cfg.model), *shape)
         rows = []
         for name, part in model.named_children():
             parameters, macs = _parameters(part), None

@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from ..configs import as_list, dicts, import_toolbox, kind_of
+from ..configs import as_list, dicts, image_channels, import_toolbox, kind_of
 
 
 class NoGradientError(ValueError):
@@ -33,11 +33,12 @@ def random_batch(cfg: Config, size: tuple[int, int] = (128, 128), batch_size: in
         batch_size: Number of images; some heads normalise a pooled vector and need at least two to train.
 
     Returns:
-        Raw data for ``model.data_preprocessor``: ``inputs``, a list of uint8 (3, H, W), and ``data_samples``.
+        Raw data for ``model.data_preprocessor``: ``inputs``, a list of uint8 (C, H, W), and ``data_samples``.
     """
     import_toolbox(cfg.get('default_scope'))
     sample = {'mmdet': _detection_sample, 'mmseg': _segmentation_sample, 'mmpretrain': _classification_sample}
-    inputs = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(batch_size)]
+    channels = image_channels(cfg.model)
+    inputs = [torch.randint(0, 256, (channels, *size), dtype=torch.uint8) for _ in range(batch_size)]
     return {'inputs': inputs, 'data_samples': [sample[cfg.default_scope](cfg, i, size) for i in range(batch_size)]}
 
 

@@ -1,7 +1,7 @@
 """Weights from every CvT there is, and back: reading, converting and writing checkpoints."""
 
 from ..errors import CheckpointError
-from .convert import TARGETS, adapt_in_channels, convert, replace_head
+from .convert import adapt_in_channels, convert, replace_head
 from .init import HUGGINGFACE_NOTE, is_pretrained, load_pretrained, log_notes
 from .locate import locate
 from .read import Checkpoint, read, translate
@@ -12,7 +12,6 @@ from .write import check_target, write
 
 __all__ = [
     'HUGGINGFACE_NOTE',
-    'TARGETS',
     'Checkpoint',
     'CheckpointError',
     'adapt_in_channels',

@@ -32,7 +32,7 @@ def fetch_from_hub(address: str) -> Path:
         from huggingface_hub.errors import EntryNotFoundError
     except ImportError as error:
         raise CheckpointError(
-            f'{address} needs huggingface_hub, which is not installed: pip install -e ".[hub]", or give the '
+            f'{address} needs huggingface_hub, which is not installed: pip install "cvt_backbone[hub]", or give the '
             f'https address of the file'
         ) from error
 

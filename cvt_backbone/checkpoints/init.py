@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import PretrainedInit
 from torch import nn
 
 from ..errors import CheckpointError
@@ -26,7 +25,9 @@ HUGGINGFACE_NOTE = (
 def is_pretrained(init_cfg: dict[str, Any]) -> bool:
     """Whether an ``init_cfg`` asks for a checkpoint."""
     kind = init_cfg.get('type')
-    return kind in ('Pretrained', 'mmengine.Pretrained', PretrainedInit)
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    # A config that was written down names the class with its module.
+    return name.rpartition('.')[2] in ('Pretrained', 'PretrainedInit')
 
 
 def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:

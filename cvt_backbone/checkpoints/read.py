@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..archs import ZOO, Arch, get_arch
-from ..errors import CheckpointError
+from ..errors import CheckpointError, first_of
 from . import formats
 from .huggingface import arch_of_config
 from .locate import locate
 from .readers import name_head, read_file
-from .shapes import Shapes, compare_shapes, expected_shapes, first_ten, infer_arch, nearest_arch, shapes_of
+from .shapes import LISTED, Shapes, compare_shapes, expected_shapes, infer_arch, nearest_arch, shapes_of
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module', 'state_dict_ema', 'model_ema')
 _PREFIXES = ('module.', '_orig_mod.', 'model.')  # of DataParallel, torch.compile and training scripts
@@ -78,7 +78,6 @@ def read(
     arch: str | Mapping | Arch | None = None,
     *,
     prefix: str = '',
-    own: Shapes | None = None,
     strict_finite: bool = False,
 ) -> Checkpoint:
     """Read a CvT checkpoint, whatever its format, which is found by content and not by name.
@@ -89,8 +88,6 @@ def read(
         arch: A name of the zoo or an arch dict. None: what a ``config.json`` says, else the architecture of the zoo
             whose tensors these are, with position embeddings in the stages for which the file has them.
         prefix: Only the tensors below this prefix are read, as in mmengine's ``Pretrained``.
-        own: Shapes of the tensors of the CvT that will take the weights; they overrule the architecture's if it was
-            built with other norms, image channels or fewer stages.
         strict_finite: NaN or infinity is an error, not a warning.
 
     Returns:
@@ -109,7 +106,7 @@ def read(
     """
     path = locate(path)
     contents = read_file(path, mmap=False)
-    return translate(contents, path, arch, prefix=prefix, own=own, strict_finite=strict_finite)
+    return translate(contents, path, arch, prefix=prefix, strict_finite=strict_finite)
 
 
 def translate(
@@ -123,7 +120,9 @@ def translate(
 ) -> Checkpoint:
     """Translate what :func:`~cvt_backbone.checkpoints.readers.read_file` returned; the rest is as in :func:`read`.
 
-    The tensors may still lie in the file, which must then stay as it is.
+    The tensors may still lie in the file, which must then stay as it is. ``own``: shapes of the tensors of the CvT that
+    will take the weights; they overrule the architecture's if it was built with other norms, image channels or fewer
+    stages.
     """
     content, container, config = contents
     tensors, averaged = _unwrap(content, path)
@@ -149,7 +148,7 @@ def _unwrap(content: Any, path: str | Path) -> tuple[dict[str, Tensor], bool]:
         raise CheckpointError(f'{path} holds no weights: no dict of tensors, and none under {", ".join(_WRAPPERS)}')
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor) or not isinstance(key, str)]
     if others:
-        raise CheckpointError(f'{path} holds more than tensors among its weights: {first_ten(others)}')
+        raise CheckpointError(f'{path} holds more than tensors among its weights: {first_of(others, LISTED)}')
     return dict(content), averaged
 
 
@@ -246,7 +245,7 @@ def _check_values(path: str | Path, state: dict[str, Tensor], strict_finite: boo
         if key.endswith('running_var') and (tensor < 0).any():
             raise CheckpointError(f'{path}: {key} has negative values, which no variance has; the file is damaged')
     if infinite:
-        message = f'{path} has NaN or infinity in {len(infinite)} tensor(s): {first_ten(infinite)}'
+        message = f'{path} has NaN or infinity in {len(infinite)} tensor(s): {first_of(infinite, LISTED)}'
         if strict_finite:
             raise CheckpointError(message)
         warnings.warn(message, stacklevel=3)

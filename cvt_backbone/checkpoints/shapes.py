@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..archs import ZOO, Arch
+from ..errors import first_of
 
 Shapes = dict[str, tuple[int, ...]]
 LISTED = 10  # names that a message lists
@@ -32,7 +33,7 @@ class Difference:
     def lines(self) -> list[str]:
         """A line for each kind of difference that there is, with its first ten names."""
         kinds = (('stray', self.stray), ('missing', self.missing), ('of another shape', self.misshaped))
-        return [f'{kind} ({len(names)}): {first_ten(names)}' for kind, names in kinds if names]
+        return [f'{kind} ({len(names)}): {first_of(names, LISTED)}' for kind, names in kinds if names]
 
     def summary(self) -> str:
         """The same on one line."""
@@ -55,12 +56,6 @@ def compare_shapes(expected: Shapes, found: Shapes) -> Difference:
             if found.get(name, shape) != shape
         ),
     )
-
-
-def first_ten(names: Iterable[str]) -> str:
-    """The first names of a list, for a message."""
-    names = list(names)
-    return ', '.join(names[:LISTED]) + (', ...' if len(names) > LISTED else '')
 
 
 def expected_shapes(arch: Arch, in_channels: int = 3, num_classes: int = 1000) -> Shapes:

@@ -73,7 +73,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--batch', type=positive_int, default=1, help='images (default: 1; UPerNet trains with at least 2)'
     )
     parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: cpu')
-    threads = len(os.sched_getaffinity(0))
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()  # macOS
     parser.add_argument('--threads', type=positive_int, default=threads, help='default: one per core')
     parser.add_argument('--rounds', type=positive_int, help='processes for each row (default: 3)')
     parser.add_argument('--repeat', type=positive_int, help='timed runs per process, one if a run is long (default: 3)')

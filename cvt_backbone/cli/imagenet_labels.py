@@ -31,7 +31,9 @@ def main() -> None:
     args = parser.parse_args()
     if not args.folder.is_dir():
         raise InputError(f'{args.folder} is not a folder')
-    images = sorted(path for path in args.folder.rglob('*') if path.suffix.lower() in SUFFIXES)
+    from ..inference.images import find_files
+
+    images = find_files(args.folder, SUFFIXES)
     out, folder = args.out.resolve(), args.folder.resolve()
     if args.command == 'real':
         text = real_labels(args.labels, args.folder, images)

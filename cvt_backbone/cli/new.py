@@ -79,7 +79,9 @@ def _names(classes: str | None) -> tuple[str, ...] | None:
     if classes is None:
         return None
     is_file = os.path.isfile(classes)  # false, not an error, if a list of names is too long for a path
-    parts = Path(classes).read_text().splitlines() if is_file else classes.split(',')
+    from ..data.folders import read_lines
+
+    parts = read_lines('--classes', Path(classes)) if is_file else classes.split(',')
     names = tuple(part.strip() for part in parts if part.strip())
     if len(set(names)) < len(names) or not names:
         raise InputError(f'--classes: needs names, each once, got {classes!r}')

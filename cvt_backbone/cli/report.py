@@ -78,7 +78,7 @@ def check_config(folder: Path, run: Run, config: Path) -> None:
         raise InputError(f'--config: {folder} was trained with {run.config}, not with {config.name}')
     named = get_config(config)
     found = differences(run.cfg, named)
-    batch, base = batch_size(run), named.get('auto_scale_lr', {}).get('base_batch_size')
+    batch, base = batch_size(run), (named.get('auto_scale_lr') or {}).get('base_batch_size')
     if batch != base:
         found.append(f'total batch: {batch} in the run, {base} in the config')
     if found:

@@ -14,7 +14,7 @@ from .common import add_check, add_config, add_run, make_parser, parse_args
 
 def draw_into(cfg: Config, folder: str) -> None:
     """Switch on the visualization hook; each toolbox sets its folder in another place."""
-    hook = cfg.default_hooks.get('visualization')
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise InputError('--show-dir: the config has no default_hooks.visualization to draw with')
     if cfg.default_scope == 'mmdet':

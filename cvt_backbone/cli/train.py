@@ -59,7 +59,7 @@ def main() -> None:
             'give --cfg-options optim_wrapper.type=OptimWrapper'
         )
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
     check_strategy(cfg)

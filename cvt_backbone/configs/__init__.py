@@ -3,7 +3,7 @@
 from .edit import add_import, check_not_base, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, list_configs, shipped, toolbox_folder
 from .new_style import by_names, is_new_style
-from .parts import as_list, check_dict, datasets_of, dicts, find_owner, kind_of, scope_of
+from .parts import as_list, check_dict, datasets_of, dicts, find_owner, image_channels, kind_of, scope_of
 from .pretrained import (
     check_source,
     drop_pretrained,
@@ -31,6 +31,7 @@ __all__ = [
     'drop_weights',
     'find_owner',
     'get_config',
+    'image_channels',
     'import_quietly',
     'import_toolbox',
     'is_new_style',

@@ -67,11 +67,6 @@ class Entry:
         return self.metadata.get('Task') or Path(self.config).parts[1]
 
     @property
-    def family(self) -> str:
-        """The folder of the config."""
-        return Path(self.config).parent.name
-
-    @property
     def windows(self) -> str:
         """Sides of the attention windows stage by stage, ``-`` for global: ``56 28 -``."""
         stages = self.metadata.get('Windows')

@@ -91,7 +91,10 @@ def toolbox_folder(scope: str) -> Path:
         raise InputError(f'config: {scope}:: is unknown; choose one of {", ".join(f"{s}::" for s in SCOPES)}')
     spec = importlib.util.find_spec(scope)
     if spec is None or spec.origin is None:
-        raise InputError(f'config: {scope} is not installed; install it: pip install -e ".[onedl]" or ".[upstream]"')
+        raise InputError(
+            f'config: {scope} is not installed; install it: pip install "cvt_backbone[onedl]", or '
+            f'"cvt_backbone[upstream]" for the original OpenMMLab'
+        )
     package = Path(spec.origin).parent
     for folder in (package / '.mim/configs', package.parent / 'configs'):  # the second: an editable install
         if folder.is_dir():

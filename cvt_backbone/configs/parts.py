@@ -58,6 +58,12 @@ def datasets_of(value: Any) -> Iterator[dict]:
             yield from datasets_of(item)
 
 
+def image_channels(model: Mapping) -> int:
+    """Channels of the image that a model's backbone takes; 3 if it does not say."""
+    channels = (model.get('backbone') or {}).get('in_channels', 3)
+    return channels if isinstance(channels, int) and channels > 0 else 3
+
+
 def find_owner(cfg: Config) -> dict:
     """The part of the model that has the backbone: the model itself, or a detector inside it.
 

@@ -23,7 +23,7 @@ def zoo_address(arch: Any) -> str | None:
         The address; None if no weights were published for it, which includes every dict of settings.
     """
     backbones = Config.fromfile(shipped('configs') / '_base_/backbones.py').backbones
-    backbone = backbones.get(arch.replace('-', '_')) if isinstance(arch, str) else None
+    backbone = backbones.get(arch.lower().replace('-', '_')) if isinstance(arch, str) else None
     return backbone and backbone.init_cfg.checkpoint
 
 

@@ -109,7 +109,7 @@ def import_toolbox(scope: str | None) -> None:
             )
         else:
             advice = (
-                f'install it: pip install -e ".[onedl]", or ".[upstream]" for the original OpenMMLab, or run '
-                f'`make setup` (missing module: {error.name})'
+                f'install it: pip install "cvt_backbone[onedl]", or "cvt_backbone[upstream]" for the original '
+                f'OpenMMLab, or run `make setup` (missing module: {error.name})'
             )
         raise InputError(f'{scope} cannot be imported: {advice}') from error

@@ -136,11 +136,10 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
                 areas=_numbers([annotation['area'] for annotation in annotations], 1)[:, 0],
                 crowd=np.array([bool(annotation.get('iscrowd')) for annotation in annotations], dtype=bool),
                 ignored=np.array([bool(annotation.get('ignore')) for annotation in annotations], dtype=bool),
-                masks=np.array(
-                    [_kind_of_mask(annotation.get('segmentation')) for annotation in annotations], dtype=int
-                ),
+                masks=np.array([kind_of_mask(annotation.get('segmentation')) for annotation in annotations], dtype=int),
             )
             ids = [annotation['id'] for annotation in annotations]
+            set(ids)  # raises if one is a list or dict
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f'annotations: {path}: {_culprit(content)}') from error
     _check_unique(path, 'image id', [image['id'] for image in images])
@@ -188,16 +187,19 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _kind_of_mask(mask: Any) -> int:
-    """How a mask is given."""
+def kind_of_mask(mask: Any) -> int:
+    """How an annotation's ``segmentation`` gives its mask."""
     if not mask:
         return NO_MASK
     if isinstance(mask, list):
-        # mmdet ignores an instance without one polygon of three points.
-        good = (isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 for part in mask)
-        return POLYGONS if any(good) else BROKEN
+        return POLYGONS if any(map(is_polygon, mask)) else BROKEN  # mmdet ignores an instance without one
     is_code = isinstance(mask, dict) and isinstance(mask.get('counts'), (list, str))
     return RUN_LENGTHS if is_code and isinstance(mask.get('size'), list) else BROKEN
+
+
+def is_polygon(part: Any) -> bool:
+    """Whether it is a flat list of three points or more, as mmdet takes it."""
+    return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0
 
 
 def _check_unique(path: Path, what: str, values: list) -> None:
@@ -228,6 +230,8 @@ def _culprit(content: dict[str, Any]) -> str:
             if not isinstance(annotation, dict) or key not in annotation:
                 return f'annotation {i} has no {key}, which mmdet needs'
         name = f'annotation {annotation["id"]}'
+        if isinstance(annotation['id'], (list, dict)):
+            return f'annotation {i} has the id {annotation["id"]!r}, which is no number'
         if annotation['category_id'] not in categories:
             return f'{name} has the category_id {annotation["category_id"]!r}, and no category has this id'
         box = annotation['bbox']

@@ -8,12 +8,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..errors import InputError, first_of
+from ..inference.images import find_files
 from .find import CONVERTED, BoxSource, read_yaml
-from .folders import find_files, first_three, size_of
+from .folders import read_lines, size_of
 
-# Image, path of its label file -> annotations without ids.
-Reader = Callable[[Path, Path, tuple[int, int]], list[dict[str, Any]]]
+# Path of a label file, width and height of its image -> annotations without ids.
+Reader = Callable[[Path, tuple[int, int]], list[dict[str, Any]]]
 
 
 def convert(sources: Iterable[BoxSource]) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def _content(source: BoxSource, files: list[tuple[Path, Path]], classes: list[st
         if not label.is_file():
             continue
         try:
-            found = reader(image, label, (width, height))
+            found = reader(label, (width, height))
         except InputError:
             raise
         except Exception as error:  # each format's parser raises its own
@@ -79,23 +80,23 @@ def _label_files(source: BoxSource) -> list[tuple[Path, Path]]:
     """The images of a split, and where the labels of each would be."""
     suffix = '.txt' if source.kind == 'YOLO' else '.xml'
     if source.kind == 'YOLO' and source.listed:
-        images = [source.images / line for line in source.listed.read_text().split()]
+        images = [source.images / line for line in read_lines('data', source.listed)]
         missing = [str(image) for image in images if not image.is_file()]
         if missing:
-            raise InputError(f'data: {len(missing)} images of {source.listed} are not there: {first_three(missing)}')
+            raise InputError(f'data: {len(missing)} images of {source.listed} are not there: {first_of(missing)}')
         return [(image, _labels_beside(image).with_suffix(suffix)) for image in images]
     images = find_files(source.images)
     if not images:
         raise InputError(f'data: {source.images} holds no image')
     files = [(image, (source.annotations / image.relative_to(source.images)).with_suffix(suffix)) for image in images]
     if source.listed:
-        stems = [line.split()[0] for line in source.listed.read_text().splitlines() if line.strip()]
+        stems = [line.split()[0] for line in read_lines('data', source.listed)]
         by_stem = {
             image.relative_to(source.images).with_suffix('').as_posix(): (image, label) for image, label in files
         }
         missing = [stem for stem in stems if stem not in by_stem]
         if missing:
-            raise InputError(f'data: {len(missing)} images of {source.listed} are not there: {first_three(missing)}')
+            raise InputError(f'data: {len(missing)} images of {source.listed} are not there: {first_of(missing)}')
         files = [by_stem[stem] for stem in stems]
     if not any(label.is_file() for _, label in files):
         raise InputError(f'data: no image in {source.images} has a label file in {source.annotations}')
@@ -135,7 +136,7 @@ def _voc_reader(classes: list[str]) -> Reader:
     from pycocotools import mask as mask_utils
     from supervision.dataset.formats.pascal_voc import detections_from_xml_obj
 
-    def read(image: Path, label: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
+    def read(label: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
         root = parse(label).getroot()
         detections, _ = detections_from_xml_obj(root, classes, size)
         annotations = [_box(box, int(i)) for box, i in zip(detections.xyxy, detections.class_id, strict=True)]
@@ -161,7 +162,7 @@ def _yolo_classes(sources: list[BoxSource]) -> list[str]:
 
 def _yolo_names(path: Path) -> list[str]:
     if path.suffix == '.txt':
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        return read_lines('data', path)
     content = read_yaml(path)
     if 'kpt_shape' in content:
         raise InputError(f'data: {path} describes keypoints (kpt_shape), which are not read; give boxes or polygons')
@@ -176,8 +177,8 @@ def _yolo_names(path: Path) -> list[str]:
 def _yolo_reader(classes: list[str]) -> Reader:
     from supervision.dataset.formats.yolo import yolo_annotations_to_detections
 
-    def read(image: Path, label: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
-        lines = [line for line in label.read_text().splitlines() if line.strip()]
+    def read(label: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
+        lines = read_lines('data', label)
         detections = yolo_annotations_to_detections(lines, size, with_masks=False)
         annotations = []
         for i, line in enumerate(lines):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from ..errors import InputError
-from .folders import Listings, first_three
+from ..errors import InputError, first_of
+from .folders import Listings
 
 # Names of a split in folders and files, the likeliest first.
 SPLITS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'test', 'testing')}
@@ -55,7 +55,7 @@ def find_boxes(argument: str, path: Path, split: str, images: Path | None = None
     found = _coco_files(path, split)
     if len(found) > 1:
         raise InputError(
-            f'{argument}: {path} has several annotation files: {first_three(sorted(map(str, found)))}; give one'
+            f'{argument}: {path} has several annotation files: {first_of(sorted(map(str, found)))}; give one'
         )
     if found:
         return BoxSource('COCO', split, found[0], None, path)
@@ -126,9 +126,7 @@ def find_images(argument: str, path: Path, names: Sequence[str], images: Path | 
     best = max(candidates, key=there)  # the first of equals
     if there(best) == 0:
         where = f'in {images}' if images else f'beside {path}; give their folder by --images'
-        raise InputError(
-            f'{argument}: none of the first {len(probe)} images of {path} is {where} ({first_three(probe)})'
-        )
+        raise InputError(f'{argument}: none of the first {len(probe)} images of {path} is {where} ({first_of(probe)})')
     return best
 
 

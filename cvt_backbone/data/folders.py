@@ -9,8 +9,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from ..errors import InputError
-from ..inference.images import SUFFIXES
+from ..errors import InputError, first_of
 
 EXIF_ORIENTATION = 0x0112
 T = TypeVar('T')
@@ -46,18 +45,19 @@ def check_there(argument: str, paths: Sequence[str], listings: Listings, what: s
     """
     missing = listings.missing(paths)
     if missing:
-        raise InputError(f'{argument}: {len(missing)} of {len(paths)} {what} are not there: {first_three(missing)}')
+        raise InputError(f'{argument}: {len(missing)} of {len(paths)} {what} are not there: {first_of(missing)}')
 
 
-def first_three(names: Sequence[str]) -> str:
-    """What a message names of many."""
-    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+def read_lines(argument: str, path: Path) -> list[str]:
+    """The lines of a list of names, stripped, without empty ones.
 
-
-def find_files(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """The files in a folder and its subfolders whose names end so, in any case, sorted."""
-    found = (Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(path for path in found if path.suffix.lower() in suffixes)
+    Raises:
+        InputError: The file cannot be read as text.
+    """
+    try:
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f'{argument}: {path} cannot be read as text ({error})') from error
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
-from .folders import find_files, first_three, size_of
+from ..errors import InputError, first_of
+from ..inference.images import find_files
+from .folders import read_lines, size_of
 
 MASK_SUFFIXES = ('.png', '.bmp', '.tif', '.tiff', '.gif')
 IGNORED = 255  # the label that mmseg leaves out of loss and metrics
@@ -67,7 +68,7 @@ def pair_up(images: Path, masks: Path, ann_file: Path | None = None) -> MaskedIm
     if lacking:
         raise InputError(
             f'masks: {len(lacking)} of {len(stems)} images in {images} have no mask NAME{ending} in {masks}: '
-            f'{first_three(lacking)}'
+            f'{first_of(lacking)}'
         )
     spare = 0 if ann_file else len(found) - len(stems)
     return MaskedImages(images, masks, suffix, ending, stems, ann_file, spare)
@@ -75,11 +76,11 @@ def pair_up(images: Path, masks: Path, ann_file: Path | None = None) -> MaskedIm
 
 def _listed(names: list[str], ann_file: Path) -> list[str]:
     by_stem = {os.path.splitext(name)[0]: name for name in names}
-    stems = ann_file.read_text().split()
+    stems = read_lines('images', ann_file)
     lacking = [stem for stem in stems if stem not in by_stem]
     if lacking:
         raise InputError(
-            f'images: {len(lacking)} of {len(stems)} images of {ann_file} are not there: {first_three(lacking)}'
+            f'images: {len(lacking)} of {len(stems)} images of {ann_file} are not there: {first_of(lacking)}'
         )
     return [by_stem[stem] for stem in stems]
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..errors import InputError
-from .coco import CocoFile
+from .coco import POLYGONS, RUN_LENGTHS, CocoFile, is_polygon, kind_of_mask
 from .folders import spread
 from .masks import IGNORED, read_mask
 
@@ -160,9 +160,10 @@ def _open(path: Path) -> tuple[Image.Image, float]:
 
 def _draw_mask(picture: Image.Image, annotation: dict[str, Any], scale: float, colour: Colour) -> None:
     segmentation = annotation.get('segmentation')
+    kind = kind_of_mask(segmentation)
     mask = Image.new('L', picture.size)
     opacity = round(255 * OPACITY)
-    if isinstance(segmentation, dict):
+    if kind == RUN_LENGTHS:
         from pycocotools import mask as mask_utils
 
         code = segmentation
@@ -171,10 +172,9 @@ def _draw_mask(picture: Image.Image, annotation: dict[str, Any], scale: float, c
         mask = Image.fromarray(mask_utils.decode(code) * np.uint8(opacity)).resize(
             picture.size, Image.Resampling.NEAREST
         )
-    else:
-        for polygon in segmentation or ():
-            if len(polygon) >= 6:
-                ImageDraw.Draw(mask).polygon([scale * value for value in polygon], fill=opacity)
+    elif kind == POLYGONS:
+        for polygon in filter(is_polygon, segmentation):
+            ImageDraw.Draw(mask).polygon([scale * value for value in polygon], fill=opacity)
     picture.paste(Image.new('RGB', picture.size, colour), mask=mask)
 
 

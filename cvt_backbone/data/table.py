@@ -51,6 +51,8 @@ def box_rows(files: Sequence[CocoFile]) -> Rows:
         counts = [file.odd_boxes[name].sum() for file in files]
         if any(counts):
             rows.append((f'  boxes: {name}', list(map(str, counts))))
+    if any(file.strays for file in files):
+        rows.append(('  of images that are not listed', [str(file.strays) for file in files]))
     left_out = [(~file.used).sum() for file in files]
     if any(left_out):
         rows.append(('  left out by mmdet', list(map(str, left_out))))

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .parts import arch_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -138,11 +139,12 @@ def open_onnx(path: Path | str, device: str = 'cpu') -> InferenceSession:
     provider = 'CUDAExecutionProvider' if device.startswith('cuda') else 'CPUExecutionProvider'
     if provider not in onnxruntime.get_available_providers():
         raise InputError(f'--device: this onnxruntime has no {provider}; install onnxruntime-gpu or give --device cpu')
+    options_of_device = {'device_id': torch.device(device).index or 0} if device.startswith('cuda') else {}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        return onnxruntime.InferenceSession(str(path), options, providers=[(provider, options_of_device)])
     except Exception as error:  # the runtime's own kinds
         raise InputError(f'{path} cannot be read as an ONNX file of `cvt-backbone export` ({error})') from error
 
@@ -240,8 +242,7 @@ def check_exported(cfg: Config, path: str, device: str, precision: str | None) -
         )
     if part != wanted:
         raise InputError(f'checkpoint: {path} holds a {part}, and this config needs a {wanted}')
-    arch = cfg.model.backbone.get('arch', 'cvt-13')
-    if json.loads(json.dumps(arch)) != model.metadata['arch']:
+    if (arch := arch_of(cfg)) != model.metadata['arch']:
         raise InputError(f'checkpoint: {path} is of arch {model.metadata["arch"]}, and the config has {arch}')
     if not model.metadata['classes']:
         raise InputError(

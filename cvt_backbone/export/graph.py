@@ -25,7 +25,7 @@ AXES = ('batch', 'channels', 'height', 'width')
 def quiet() -> Iterator[None]:
     """Leave out what exporters say about their own inner parts."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

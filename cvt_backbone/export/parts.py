@@ -221,12 +221,17 @@ def make_exported(cfg: Config, model: nn.Module, part: str, meta: Mapping[str, A
     )
 
 
+def arch_of(cfg: Config) -> Any:
+    """``arch`` of a config's backbone as an exported file names it, with lists for tuples."""
+    return json.loads(json.dumps(cfg.model.backbone.get('arch', 'cvt-13')))
+
+
 def _describe(cfg: Config, backbone: CvT, part: str, meta: Mapping[str, Any], deploy: bool) -> dict[str, Any]:
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     return {
         'producer': f'cvt_backbone {__version__}',
         'part': part,
-        'arch': json.loads(json.dumps(cfg.model.backbone.get('arch', 'cvt-13'))),  # lists for tuples, as in the file
+        'arch': arch_of(cfg),
         'deployed': deploy,
         'sizes': {
             'min': backbone.least_image_side,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +17,12 @@ from ..errors import InputError
 from ..files import check_writable, writing
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def find_files(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """The files in a folder and its subfolders, links among them, whose names end so, in any case; sorted."""
+    found = (Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in found if path.suffix.lower() in suffixes)
 
 
 def find_images(source: Path) -> dict[str, Path]:
@@ -34,12 +42,11 @@ def find_images(source: Path) -> dict[str, Path]:
     if not source.is_dir():
         raise InputError(f'images: {source} does not exist; give an image or a folder of images')
     images: dict[str, Path] = {}
-    for path in sorted(source.rglob('*')):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            name = path.relative_to(source).with_suffix('').as_posix()
-            if name in images:
-                raise InputError(f'images: the results of {images[name]} and {path} would overwrite; rename one')
-            images[name] = path
+    for path in find_files(source):
+        name = path.relative_to(source).with_suffix('').as_posix()
+        if name in images:
+            raise InputError(f'images: the results of {images[name]} and {path} would overwrite; rename one')
+        images[name] = path
     if not images:
         raise InputError(f'images: {source} holds no image ({", ".join(SUFFIXES)})')
     return images

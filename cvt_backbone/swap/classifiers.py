@@ -16,16 +16,13 @@ def is_classifier(model: Mapping) -> bool:
     return kind_of(model) == 'ImageClassifier'
 
 
-def swap_classifier(model: dict, arch: str | Mapping, options: Mapping) -> list[str]:
+def swap_classifier(model: dict, arch: str | Mapping, options: Mapping) -> None:
     """Put CvT, which pools by its cls token, in place of an image classifier's backbone and pooling, in place.
 
     Args:
         model: Config of the ``ImageClassifier``.
         arch: Architecture of CvT.
         options: Further arguments of CvT.
-
-    Returns:
-        Notes for the user.
 
     Raises:
         SwapError: The neck does more than pool, or the head has no ``in_channels``.
@@ -42,4 +39,3 @@ def swap_classifier(model: dict, arch: str | Mapping, options: Mapping) -> list[
     model['backbone'] = ConfigDict(type='CvT', arch=arch, out_indices=(last,), out_type=out_type, **options)
     model['neck'] = None
     head['in_channels'] = description.embed_dims[last]
-    return []

@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from ..configs import drop_pretrained, import_quietly, kind_of
+from ..configs import drop_pretrained, image_channels, import_quietly, kind_of
 from ..errors import SwapError
 
 IMAGE_SIZES = (128, 256, 512)  # pixels; coarse pyramids shrink the smaller ones to nothing
@@ -135,12 +135,6 @@ def own_image_size(model: Mapping) -> tuple[int, ...]:
     size = (model.get('backbone') or {}).get('img_size')
     size = size[0] if isinstance(size, (list, tuple)) and size else size
     return (size,) if isinstance(size, int) and size > 0 else ()
-
-
-def image_channels(model: Mapping) -> int:
-    """Channels of the image that a model's backbone takes."""
-    channels = model['backbone'].get('in_channels', 3)
-    return channels if isinstance(channels, int) and channels > 0 else 3
 
 
 def _run_backbone(backbone: nn.Module, image: Tensor) -> tuple[Tensor, ...]:

@@ -12,14 +12,14 @@ from mmengine.config import Config, ConfigDict
 
 from ..archs import get_arch
 from ..backbone import CvT
-from ..configs import add_import, as_list, by_names, drop_weights, find_owner, is_new_style, scope_of
+from ..configs import add_import, as_list, by_names, drop_weights, find_owner, image_channels, is_new_style, scope_of
 from ..errors import SwapError
 from .classifiers import is_classifier, swap_classifier
 from .heads import consumers, fit_heads, is_segmentor
 from .necks import fit_neck
 from .optimiser import settle_optimiser
 from .plan import Consumer, Plan, make_plan
-from .probe import Level, Probe, image_channels, probe, quiet_scope
+from .probe import Level, Probe, probe, quiet_scope
 from .weights import settle_weights
 
 SET_BY_SWAP = ('out_indices', 'out_type', 'num_extra_levels', 'in_channels')
@@ -71,7 +71,11 @@ def swap_backbone(
         with torch.device('meta'):
             # its own checks, before anything else is built
             CvT(arch, out_indices=range(get_arch(arch).num_stages), **options)
-        notes = (swap_classifier if is_classifier(owner) else _swap)(owner, arch, options)
+        if is_classifier(owner):
+            notes = []
+            swap_classifier(owner, arch, options)
+        else:
+            notes = _swap(owner, arch, options)
     drop_weights(cfg, owner)
     if 'init_cfg' not in options:
         notes = [*notes, *settle_weights(owner['backbone'], arch, pretrained)]

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from ..checkpoints import compare_shapes, shapes_of
 from ..errors import InputError
+from ..models import state_of
 
 
 class SameModel(Hook):
@@ -31,18 +32,13 @@ class SameModel(Hook):
         Raises:
             InputError: They differ, or it is not there.
         """
-        own = _plain_names(runner.model.state_dict())
-        difference = compare_shapes(own, _plain_names(checkpoint.get('state_dict', checkpoint)))
+        own = shapes_of(state_of(runner.model.state_dict()))
+        difference = compare_shapes(own, shapes_of(state_of(checkpoint)))
         if own and difference:  # FSDP gathers the whole state on the first process alone
             raise InputError(f'{self.path} is of another model than the config: {difference.summary()}; {self.advice}')
         meta = checkpoint.get('meta')
         if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
             raise InputError(f'{self.path} holds weights without the state of a training; {self.advice}')
-
-
-def _plain_names(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes by name, without the prefix of a wrapper for several processes."""
-    return {name.removeprefix('module.'): shape for name, shape in shapes_of(state).items()}
 
 
 def warn_of_lr(runner: Runner, cfg: Config) -> None:

@@ -110,7 +110,7 @@ def check_strategy(cfg: Config) -> None:
             'optim_wrapper.clip_grad: each process would clip by the norm of its own shard; give --cfg-options '
             'optim_wrapper.clip_grad=None, or train without FSDP'
         )
-    if name and cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best'):
+    if name and ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best'):
         raise InputError(
             'default_hooks.checkpoint.save_best: FlexibleRunner then counts an epoch too many in what it saves, and '
             'skips it when it resumes; give --cfg-options default_hooks.checkpoint.save_best=None'
@@ -127,7 +127,7 @@ def check_strategy(cfg: Config) -> None:
             f'optim_wrapper.type: DeepSpeedStrategy needs DeepSpeedOptimWrapper, got {cfg.optim_wrapper.type}; its '
             f'precision is set by strategy.fp16 or strategy.bf16, not by --amp'
         )
-    if cfg.get('auto_scale_lr', {}).get('enable'):
+    if (cfg.get('auto_scale_lr') or {}).get('enable'):
         raise InputError(
             '--auto-scale-lr: mmengine does not scale the lr under DeepSpeed; give it by --cfg-options '
             'optim_wrapper.optimizer.lr=LR'

@@ -10,7 +10,7 @@ from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
 from ..checkpoints import check_checkpoint
-from ..configs import dicts, drop_pretrained, is_pretrained, without_pretrained
+from ..configs import dicts, drop_pretrained, is_pretrained, kind_of, without_pretrained
 from ..errors import InputError
 
 
@@ -59,7 +59,7 @@ def check_last(cfg: Config) -> None:
 
 def _is_of_deepspeed(cfg: Config, path: str) -> bool:
     """DeepSpeed saves folders of its own, and reads them itself."""
-    return 'DeepSpeed' in str(cfg.get('strategy', {}).get('type')) and Path(path).is_dir()
+    return 'DeepSpeed' in str(kind_of(cfg.get('strategy'))) and Path(path).is_dir()
 
 
 def starts_from_init_cfg(cfg: Config) -> bool:

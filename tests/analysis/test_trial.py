@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
-from cvt_backbone.analysis import trial
+from cvt_backbone.analysis import flops, trial
 from cvt_backbone.errors import InputError
 from cvt_backbone.models import build_random
 
@@ -59,6 +59,15 @@ def test_initialising_leaves_the_level_of_logging(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(logging.root.manager, 'disable', logging.WARNING)
     build_random(classifier())
     assert logging.root.manager.disable == logging.WARNING
+
+
+def test_images_of_four_channels() -> None:
+    pytest.importorskip('mmpretrain')
+    cfg = classifier()
+    cfg.model.backbone.in_channels = 4
+    cfg.model.data_preprocessor.update(mean=[127.0] * 4, std=[60.0] * 4)
+    assert trial.take_step(build_random(cfg), trial.random_batch(cfg, (64, 64)))['loss'].isfinite()
+    assert flops.count(cfg, (64, 64))[-1].macs > flops.count(classifier(), (64, 64))[-1].macs
 
 
 def test_segmentor() -> None:

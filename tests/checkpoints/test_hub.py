@@ -88,5 +88,5 @@ except checkpoints.CheckpointError as error:
     print(error)
 """
     done = python(code)
-    assert 'needs huggingface_hub, which is not installed: pip install -e ".[hub]"' in done.stdout
+    assert 'needs huggingface_hub, which is not installed: pip install "cvt_backbone[hub]"' in done.stdout
     assert 'huggingface_hub' in (ROOT / 'requirements/hub.txt').read_text()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS, init_default_scope
 
 from cvt_backbone import CvT
@@ -128,10 +129,11 @@ def test_without_the_final_norm(tmp_path, model):
         load(path, out_type='cls_token')
 
 
-def test_type_with_its_scope(tmp_path):
+@pytest.mark.parametrize('kind', ['mmengine.Pretrained', 'mmengine.model.weight_init.PretrainedInit', PretrainedInit])
+def test_other_names_of_the_type(tmp_path, kind):
     """mmengine's own initialisation would load what agrees, here nothing."""
     path = write_torch(tmp_path / 'w.pth', {'x': torch.zeros(1)})
-    backbone = CvT(TINY, init_cfg=dict(type='mmengine.Pretrained', checkpoint=str(path)))
+    backbone = CvT(TINY, init_cfg=dict(type=kind, checkpoint=str(path)))
     with pytest.raises(CheckpointError, match='not this CvT'):
         backbone.init_weights()
 

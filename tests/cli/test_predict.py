@@ -17,6 +17,7 @@ from PIL import Image
 from cvt_backbone.cli import predict
 from cvt_backbone.configs import load_config
 from cvt_backbone.inference import predictors
+from cvt_backbone.inference.images import find_images
 from helpers.tool_parts import DETECTOR, SEGMENTOR
 from helpers.tools import call
 
@@ -70,6 +71,11 @@ def images(tmp_path):
         Image.fromarray(rng.integers(0, 256, (72, 96, 3), dtype=np.uint8)).save(folder / name)
     (folder / 'notes.txt').write_text('no image')
     return folder
+
+
+def test_folders_behind_links_are_searched(images, tmp_path):
+    (images / 'linked').symlink_to(images / 'more')
+    assert list(find_images(images)) == ['a', 'linked/b', 'more/b']
 
 
 def predict_on(monkeypatch, *args):

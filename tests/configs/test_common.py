@@ -25,7 +25,10 @@ COCO = 'configs/det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py'
 
 @pytest.mark.parametrize(
     ('missing', 'advice'),
-    [('mmcv._ext', 'without its compiled ops.*--no-build-isolation'), ('mmdet', r'pip install -e "\.\[onedl\]"')],
+    [
+        ('mmcv._ext', 'without its compiled ops.*--no-build-isolation'),
+        ('mmdet', r'pip install "cvt_backbone\[onedl\]"'),
+    ],
 )
 def test_missing_package_says_what_to_install(monkeypatch, missing, advice):
     def fail(name):

@@ -29,6 +29,14 @@ def test_folder_without_a_split(tmp_path):
     refused(r'has no folder val', imagenet(tmp_path))
 
 
+def test_splits_that_are_no_folders(tmp_path):
+    """CIFAR and CUB of mmpretrain name a split and have other files."""
+    cfg = classifier(tmp_path)
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset = dict(type='CUB', data_root=str(tmp_path), split=split, pipeline=[])
+    check(cfg, 'train', 'val', 'test')
+
+
 def test_one_class(tmp_path):
     make_folders(tmp_path, train=CLASSES[:1], val=CLASSES[:1])
     for cfg in (imagenet(tmp_path, 1), classifier(tmp_path, 1)):

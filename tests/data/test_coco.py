@@ -124,6 +124,7 @@ def without(table, index, key):
         (changed('annotations', 0, area=None), 'annotation 1 has the area None'),
         (changed('annotations', 0, category_id=7), 'annotation 1 has the category_id 7, and no category has this id'),
         (changed('annotations', 0, id=2), 'annotation id 2 2 times'),
+        (changed('annotations', 0, id=[1]), r'annotation 0 has the id \[1\]'),
         (changed('images', 0, id=2), 'image id 2 2 times'),
         (changed('categories', 0, name='nut'), "category 'nut' 2 times"),
     ],

@@ -41,6 +41,17 @@ def converted(*roots):
     return convert([find_boxes('--train', root, 'train') for root in roots])
 
 
+def test_lists_with_spaces_in_names_and_of_another_encoding(tmp_path):
+    yolo(tmp_path, '0 0.5 0.5 0.5 0.5', name='road 01')
+    (tmp_path / 'train.txt').write_text('images/train/road 01.png\n\n')
+    (tmp_path / 'data.yaml').write_text('train: train.txt\nnames: [bolt]\n')
+    (content,) = converted(tmp_path)
+    assert [image['file_name'].endswith('road 01.png') for image in content['images']] == [True]
+    (tmp_path / 'train.txt').write_bytes('images/train/Straße.png'.encode('latin-1'))
+    with pytest.raises(InputError, match=r'train\.txt cannot be read as text'):
+        converted(tmp_path)
+
+
 def test_voc(tmp_path):
     """VOC counts pixels from 1; difficult objects are ignored; images without a file have no annotation."""
     difficult = OBJECT.format('nut', '<difficult>1</difficult>', 1, 1, 80, 60)

@@ -61,6 +61,20 @@ def test_boxes_and_masks_are_drawn_in_place(kind, size, tmp_path):
     assert (pixels[at[3], at[3]] == 255).all()
 
 
+@pytest.mark.parametrize('mask', [[1.0, 2.0, 3.0], [[1, 2, 3, 4, 5, 6, 7]], dict(size=[40, 40]), {}, [SQUARE, [7]]])
+def test_broken_masks_are_left_out(mask, tmp_path):
+    """The checks warn of them, and mmdet trains without them."""
+    Image.new('RGB', (100, 100)).save(tmp_path / '1.png')
+    annotation = dict(id=1, image_id=1, category_id=1, bbox=[20, 20, 80, 80], area=1600, segmentation=mask)
+    content = dict(
+        images=[dict(id=1, file_name='1.png', width=100, height=100)],
+        categories=[dict(id=1, name='bolt')],
+        annotations=[annotation],
+    )
+    ((_, picture),) = draw_boxes(content, parse_coco(content, tmp_path), tmp_path)
+    assert any(picture.getpixel((240, 240))) == (mask == [SQUARE, [7]])
+
+
 def test_masks_are_drawn_in_the_colours_of_their_classes(tmp_path):
     labels = np.zeros((100, 200), dtype=np.uint8)
     labels[:, 100:] = 1

@@ -35,6 +35,13 @@ class TestSchedule:
         assert warm_up['end'] == min(1000, epochs * -(-images // 16) // 10)
         assert found['optim_wrapper']['optimizer']['lr'] == 1e-4
 
+    def test_a_part_without_an_end(self):
+        """mmengine's default is the end of the training."""
+        cfg = load_config('mask-rcnn_cvt-nano_fpn_digits')
+        cfg.param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.1, total_iters=5)]
+        found = dict(make_schedule(cfg, find_dataset(cfg, 'train').settings, 100, 8))
+        assert 'end' not in found['param_scheduler'][0]
+
     def test_iterations(self):
         """160k steps of 16 images over 20,210, on a quarter of the images with a quarter of the batch."""
         found = self.settings('upernet_cvt-13_8xb2-160k_ade20k-512x512', 20_210 // 4, 4)

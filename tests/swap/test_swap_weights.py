@@ -32,6 +32,10 @@ def swapped(arch: object, cfg: Config | None = None, **settings: object) -> Conf
         return swap_backbone(cfg or detector(neck=fpn()), arch, **settings)
 
 
+def test_the_case_of_an_arch_does_not_matter() -> None:
+    assert zoo_address('CvT-13') == zoo_address('cvt_13') == zoo_address('cvt-13') is not None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('arch', ['cvt-13', 'cvt-21', 'cvt-w24'])
 def test_the_zoo_by_default(arch: str) -> None:

@@ -196,8 +196,10 @@ def run_job(job: Job, work_dir: Path) -> dict[str, Any]:
     config, text = folder / 'config' / f'{job.name}.py', config_text('', list(job.cfg.to_dict().items()))
     if config.is_file() and config.read_text() != text:
         remove(folder)
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(text)
+    if not config.is_file():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(config, suffix='.py') as part:
+            part.write_text(text)
     tool = 'train.py' if job.checkpoint is None else 'test.py'
     command = [sys.executable, ROOT / 'tools' / tool, config, *filter(None, [job.checkpoint]), '--work-dir', folder]
     if job.checkpoint is None and (folder / 'last_checkpoint').is_file():

@@ -28,7 +28,7 @@ def write_file(peer: str, engine: str, batch: int, size: tuple[int, int], file: 
         file: The file; beside an .xml its weights go into a .bin.
 
     Returns:
-        Nothing.
+        An empty answer.
     """
     torch.manual_seed(0)
     model = build.build(PEERS[peer], 'backbone').requires_grad_(False)

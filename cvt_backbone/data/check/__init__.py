@@ -17,7 +17,7 @@ from .detector import check_detector
 from .files import check_data, digits_folder
 from .segmentor import check_segmentor
 
-__all__ = ['check_annotations', 'check_classes', 'check_data', 'check_detector', 'check_segmentor', 'digits_folder']
+__all__ = ['check_annotations', 'check_data', 'digits_folder']
 
 
 def check_annotations(

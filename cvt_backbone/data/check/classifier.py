@@ -10,7 +10,8 @@ from mmengine.config import Config
 
 from ...configs import kind_of
 from ...errors import InputError
-from .files import local_datasets
+from ..folders import read_lines
+from .files import CLASS_FOLDERS, local_datasets, prefix_of
 
 
 def check_classes(cfg: Config, *splits: str) -> int | None:
@@ -26,7 +27,7 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
     Raises:
         InputError: There are fewer than two classes, other ones than the head or another split has, or no image.
     """
-    expected = cfg.model.get('head', {}).get('num_classes')
+    expected = (cfg.model.get('head') or {}).get('num_classes')
     first: tuple[str, Path, set[str]] | None = None
     for split, dataset in _splits(cfg, splits):
         root = Path(dataset.get('data_root') or '')
@@ -34,7 +35,7 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
         if ann_file is not None:
             _check_labels(root / ann_file, split, expected)
             continue
-        prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+        prefix = prefix_of(dataset)
         folder = root / (prefix.get('img_path', '') if isinstance(prefix, dict) else prefix)
         names = {path.name for path in folder.iterdir() if path.is_dir()}
         if len(names) < 2:
@@ -61,7 +62,7 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
 def _splits(cfg: Config, splits: tuple[str, ...]) -> Iterator[tuple[str, dict]]:
     for split in splits:
         for dataset in local_datasets(cfg, split):
-            if kind_of(dataset) in ('ImageNet', 'ImageNet21k', 'CustomDataset'):
+            if kind_of(dataset) in CLASS_FOLDERS:
                 yield split, dataset
 
 
@@ -76,8 +77,7 @@ def _ann_file(dataset: dict, root: Path) -> str | None:
 def _check_labels(path: Path, split: str, expected: int | None) -> None:
     if not path.is_file() or expected is None:
         return
-    with path.open() as file:
-        labels = {line.rsplit(maxsplit=1)[-1] for line in file if line.strip()}
+    labels = {line.rsplit(maxsplit=1)[-1] for line in read_lines('ann_file', path)}
     wrong = sorted(label for label in labels if not label.isdecimal() or int(label) >= expected)
     if wrong:
         raise InputError(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ...configs import dicts, kind_of
-from ...errors import InputError
+from ...configs import as_list, dicts, kind_of
+from ...errors import InputError, first_of
 from ..coco import BROKEN, NO_MASK, RUN_LENGTHS, CocoFile, load_coco, parse_coco
-from ..folders import Listings, check_there, first_three, size_of, spread
+from ..folders import Listings, check_there, size_of, spread
 from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn
 
 NAMED = 20  # classes in a message
@@ -70,8 +70,7 @@ def check_detector(cfg: Config, *splits: str, known: Mapping[Path, CocoFile] | N
 
 
 def _evaluators(cfg: Config, split: str) -> list[dict]:
-    evaluators = cfg.get(f'{split}_evaluator') or []
-    return [evaluators] if isinstance(evaluators, dict) else list(evaluators)
+    return as_list(cfg.get(f'{split}_evaluator'))
 
 
 def _compares(evaluators: list[dict]) -> bool:
@@ -84,7 +83,7 @@ def _check_order(split: str, file: CocoFile, classes: list[str]) -> np.ndarray:
     if not common:
         raise InputError(
             f'metainfo: {file.path} has none of the {len(classes)} classes of the config; it has '
-            f'{first_three(file.classes)}, and metainfo.classes {first_three(classes)}'
+            f'{first_of(file.classes)}, and metainfo.classes {first_of(classes)}'
         )
     # mmdet numbers the classes that it finds in the file, in the file's order.
     place = next((i for i, name in enumerate(common) if name != classes[i]), None)
@@ -190,8 +189,8 @@ def _warn_of_classes(split: str, file: CocoFile, classes: list[str], wanted: np.
     counts = dict(zip(file.classes, file.count(file.used), strict=True))
     without = [name for name in classes if not counts.get(name)]
     if without:
-        warn(f'{len(without)} of {len(classes)} classes have no box in the {split} data: {first_three(without)}')
+        warn(f'{len(without)} of {len(classes)} classes have no box in the {split} data: {first_of(without)}')
     out = [name for name in file.classes if name not in classes]
     if out:
         number = int((~wanted).sum())
-        warn(f'{len(out)} categories of {file.path} with {number} annotations are left out: {first_three(out)}')
+        warn(f'{len(out)} categories of {file.path} with {number} annotations are left out: {first_of(out)}')

@@ -10,8 +10,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from ...configs import datasets_of, dicts
+from ...configs import as_list, datasets_of, dicts, kind_of
 from ...errors import InputError
+
+CLASS_FOLDERS = ('ImageNet', 'ImageNet21k', 'CustomDataset')  # mmpretrain's kinds whose `split` is a folder
 
 
 def check_data(cfg: Config, *splits: str) -> None:
@@ -37,7 +39,7 @@ def check_data(cfg: Config, *splits: str) -> None:
             ann_file = dataset.get('ann_file')
             if ann_file and not (root / ann_file).exists():
                 raise InputError(f'data_root: {root} lacks {ann_file}, which the {split} data of this config need')
-            prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+            prefix = prefix_of(dataset)
             for folder in prefix.values() if isinstance(prefix, dict) else [prefix]:
                 if not (root / folder).is_dir():
                     there = ', '.join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
@@ -50,6 +52,12 @@ def check_data(cfg: Config, *splits: str) -> None:
 def local_datasets(cfg: Config, split: str) -> Iterator[dict]:
     """The innermost data sets of a split whose files are on this machine's file system."""
     return (dataset for dataset in datasets_of(cfg.get(f'{split}_dataloader')) if not _is_remote(dataset))
+
+
+def prefix_of(dataset: dict) -> str | dict[str, str]:
+    """The folder of images below the data root, or several by their keys; empty for the root itself."""
+    by_split = dataset.get('split') if kind_of(dataset) in CLASS_FOLDERS else None
+    return dataset.get('data_prefix') or by_split or ''
 
 
 def build_lazily(split: str, settings: dict, registry: Registry, base: type, methods: Iterable[str]) -> Any:
@@ -103,7 +111,7 @@ def check_num_classes(name: str, heads: Any, classes: Sequence[str]) -> None:
     Raises:
         InputError: It has more or fewer.
     """
-    for head in heads if isinstance(heads, (list, tuple)) else [heads]:
+    for head in as_list(heads):
         number = head.get('num_classes') if isinstance(head, dict) else None
         if number is not None and number != len(classes):
             raise InputError(

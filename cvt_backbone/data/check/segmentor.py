@@ -10,8 +10,9 @@ import numpy as np
 from mmengine.config import Config
 
 from ...configs import dicts, kind_of
-from ...errors import InputError
-from ..folders import Listings, check_there, find_files, first_three, size_of, spread
+from ...errors import InputError, first_of
+from ...inference.images import find_files
+from ..folders import Listings, check_there, size_of, spread
 from ..masks import IGNORED, MaskContent, read_masks
 from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn
 
@@ -102,11 +103,11 @@ def _check_labels(split: str, dataset: Any, content: MaskContent, classes: list[
     if not there:
         raise InputError(
             f'masks: nothing to learn from: the {content.read} masks of the {split} data that were read hold only '
-            f'{first_three([str(i) for i in seen])}, and {ignored} is for none'
+            f'{first_of([str(i) for i in seen])}, and {ignored} is for none'
         )
     without = [name for i, name in enumerate(classes) if i not in there]
     if without:
         warn(
             f'{len(without)} of {len(classes)} classes have no pixel in the {content.read} masks of the {split} data '
-            f'that were read: {first_three(without)}'
+            f'that were read: {first_of(without)}'
         )

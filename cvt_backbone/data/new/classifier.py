@@ -10,15 +10,15 @@ from mmengine.config import Config
 
 from ...configs.text import Code
 from ...errors import InputError
+from ...inference.images import find_files
 from ..find import find_class_folders
-from ..folders import find_files, size_of, spread
+from ..folders import size_of, spread
 from ..preview import draw_classes
 from ..table import folder_rows
 from .heads import class_settings, model_setting
-from .plan import Plan, Request, Settings, common_root, find_dataset, same_data, start
+from .plan import SPLITS, Plan, Request, Settings, common_root, find_dataset, same_data, start
 from .schedule import make_schedule, propose_batch
 
-SPLITS = ('train', 'val')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')  # of mmpretrain's CustomDataset
 MEASURED = 200  # images whose size is read
 

@@ -11,15 +11,14 @@ from mmengine.config import Config
 
 from ...configs import dicts, kind_of
 from ...configs.text import Code, Noted
-from ...errors import InputError
+from ...errors import InputError, first_of
 from ..coco import NO_MASK, RUN_LENGTHS, CocoFile, load_coco, parse_coco
 from ..convert import convert
 from ..find import BoxSource, find_boxes, find_images, is_converted
-from ..folders import first_three
 from ..preview import draw_boxes
 from ..table import box_rows
 from .heads import class_settings, model_setting
-from .plan import Place, Plan, Request, Settings, common_root, find_dataset, loads_with, same_data, start
+from .plan import SPLITS, Place, Plan, Request, Settings, common_root, find_dataset, loads_with, same_data, start
 from .schedule import make_schedule, propose_batch
 
 # Settings of a COCO data set that a new one overrides or may keep.
@@ -27,7 +26,6 @@ PLAIN_KEYS = {
     *('type', '_scope_', 'data_root', 'metainfo', 'ann_file', 'data_prefix'),
     *('filter_cfg', 'pipeline', 'backend_args', 'test_mode'),
 }
-SPLITS = ('train', 'val')
 
 
 def new_detector(cfg: Config, request: Request) -> Plan:
@@ -113,9 +111,7 @@ def _classes(files: Sequence[CocoFile], wanted: Sequence[str] | None) -> list[st
         return classes
     unknown = [name for name in wanted if name not in classes]
     if unknown:
-        raise InputError(
-            f'--classes: {first_three(unknown)} is not in {files[0].path}, which has {first_three(classes)}'
-        )
+        raise InputError(f'--classes: {first_of(unknown)} is not in {files[0].path}, which has {first_of(classes)}')
     return [name for name in classes if name in wanted]  # in the order of the file
 
 
@@ -208,7 +204,7 @@ def _evaluators(cfg: Config, ann_file: str, masks: str) -> Settings:
 
 def _with_hooks(settings: Settings, cfg: Config, masks: str) -> Settings:
     """Without masks, the best checkpoint is that of the best boxes."""
-    best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
+    best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
     if masks == 'off' and best and 'segm' in str(best):
         for name, value in settings:
             if name == 'default_hooks':

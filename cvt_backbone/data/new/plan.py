@@ -18,6 +18,7 @@ from ..coco import CocoFile
 from ..table import Rows
 
 PLAIN_WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset')  # which only change how often an image is shown
+SPLITS = ('train', 'val')
 Settings = list[tuple[str, Any]]
 
 

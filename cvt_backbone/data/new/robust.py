@@ -33,6 +33,7 @@ def with_robust(cfg: Config, settings: Settings) -> Settings:
     if old != new:
         found['default_hooks'] = dict(checkpoint=dict(type=new.type))
     merged = [(name, _merged(found.get(name), value)) for name, value in settings]
+    merged += [(name, value) for name, value in found.items() if name not in dict(settings)]
     missing = missing_hooks(cfg)
     if missing:
         hooks = ', '.join(f'dict(type={name!r})' for name in missing)

@@ -8,8 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...configs import kind_of
+from ...configs import as_list, kind_of
 from ...configs.text import Noted
+from .plan import Settings
 
 # Training images of the data sets that base configs are for.
 KNOWN_IMAGES = {
@@ -22,7 +23,6 @@ KNOWN_IMAGES = {
 MOST_EPOCHS = 300
 EVALUATIONS = 12  # in the course of a training
 STEPS_PER_EPOCH = 8  # at least, by the proposed batch
-Settings = list[tuple[str, Any]]
 
 
 def propose_batch(cfg: Config, images: int) -> int:
@@ -104,8 +104,7 @@ def _length(cfg: Config, dataset: dict, images: int, batch: int) -> Settings:
 
 def _stretch(schedulers: Any, by_epoch: bool, ratio: float, length: int, iterations: int) -> list[dict] | None:
     """The base's schedule over the new length; a warm-up in iterations takes at most a tenth of them."""
-    if isinstance(schedulers, dict):
-        schedulers = [schedulers]
+    schedulers = as_list(schedulers)
     if not schedulers:
         return None
     if any('last_step' in part for part in schedulers):  # made for one length
@@ -114,7 +113,7 @@ def _stretch(schedulers: Any, by_epoch: bool, ratio: float, length: int, iterati
     starts = (
         part for part in schedulers if kind_of(part) in ('LinearLR', 'ConstantLR') and not part.get('by_epoch', True)
     )
-    old_warm_up = min((part['end'] for part in starts if not part.get('begin')), default=0)
+    old_warm_up = min((part.get('end', math.inf) for part in starts if not part.get('begin')), default=0)
     warm_up = max(1, min(old_warm_up, iterations // 10))
     for part in schedulers:
         in_epochs = part.get('by_epoch', True)

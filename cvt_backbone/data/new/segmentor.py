@@ -11,14 +11,14 @@ from ...configs import dicts, kind_of
 from ...configs.text import Code, Noted
 from ...errors import InputError
 from ..find import MaskSource, find_masks
+from ..folders import read_lines
 from ..masks import MaskContent, MaskedImages, pair_up, read_masks
 from ..preview import colours, draw_masks
 from ..table import mask_rows
 from .heads import class_settings, model_setting
-from .plan import Place, Plan, Request, Settings, common_root, find_dataset, loads_with, same_data, start
+from .plan import SPLITS, Place, Plan, Request, Settings, common_root, find_dataset, loads_with, same_data, start
 from .schedule import make_schedule, propose_batch
 
-SPLITS = ('train', 'val')
 DEFAULTS = dict(img_suffix='.jpg', seg_map_suffix='.png')  # of BaseSegDataset
 # Settings of a data set that a new one overrides or may keep.
 PLAIN_KEYS = {'type', '_scope_', 'data_root', 'metainfo', 'data_prefix', 'pipeline', *DEFAULTS}
@@ -76,7 +76,7 @@ def _names(request: Request, source: MaskSource, highest: int) -> tuple[tuple[st
     for folder in (source.masks, *list(source.masks.parents)[:3]):
         path = folder / NAMES_FILE
         if path.is_file():
-            return tuple(line.strip() for line in path.read_text().splitlines() if line.strip()), str(path)
+            return tuple(read_lines('--classes', path)), str(path)
     return tuple(f'class {i}' for i in range(highest + 1)), ''
 
 
