@@ -131,7 +131,7 @@ class ConvAttention(nn.Module):
     def _attend_filled_windows(
         self, q: Tensor, k: Tensor, v: Tensor, cls_k: Tensor | None, cls_v: Tensor | None
     ) -> Tensor:
-        """The same in graphs of open sizes: every window full, (B, n_rows, n_cols, N, C), all of them in one call."""
+        """The same in exported graphs: every window full, (B, n_rows, n_cols, N, C), all of them in one call."""
         spare = int(isinstance(self.conv_proj_k, AvgProjection))  # its ceil_mode may centre a key past the end
         rows, cols = (
             fill_axis(q.shape[i], k.shape[i], self.window_size, self.stride_kv, spare, q.device) for i in (1, 2)

@@ -1,4 +1,4 @@
-"""Attention windows for exported graphs of open sizes: every window is full, so that no step depends on the map's.
+"""Attention windows for exported graphs of dynamic shapes: each is full, so that no step depends on the map's size.
 
 :mod:`.windows` batches windows of one shape and needs no mask, but how many shapes there are depends on the map, which
 one graph of ``torch.export`` cannot follow. Here the map is filled up to whole windows instead, spare keys are masked

@@ -51,7 +51,7 @@ LATER = {
 }
 TEXT = """# The paper's options
 
-What does each option of the paper change in accuracy, where the baseline has learned its task and every row has its
+What does each option of the paper change in accuracy, once the baseline has learned its task and every row has its
 own lr?
 
 ## Set-up
