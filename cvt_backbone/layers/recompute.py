@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from .windows import is_compiling
+
 
 def checkpoint_module(module: nn.Module, *args: Any) -> Any:
     """Call a module without keeping its activations; they are computed again in the backward pass.
@@ -24,6 +26,8 @@ def checkpoint_module(module: nn.Module, *args: Any) -> Any:
     Returns:
         What ``module(*args)`` returns.
     """
+    if is_compiling():  # the graph holds the new statistics, and what is computed again does not write them
+        return checkpoint(module, *args, use_reentrant=False)
     return checkpoint(
         module, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _hold_running_statistics(module))
     )

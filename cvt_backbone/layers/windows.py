@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 # PyTorch 2.1 and 2.2 have it in a private place.
-_is_compiling = torch.compiler.is_compiling if hasattr(torch.compiler, 'is_compiling') else torch._utils.is_compiling
+is_compiling = torch.compiler.is_compiling if hasattr(torch.compiler, 'is_compiling') else torch._utils.is_compiling
 
 
 class Run(NamedTuple):
@@ -53,7 +53,7 @@ def cut_axis(q_size: int, kv_size: int, window: int, stride: int) -> list[Run]:
     tail = Run(1, last * window, q_size - last * window, last * step, kv_size - last * step)
     if last < 1:
         return [tail]
-    if not _is_compiling() and (tail.q_length, tail.kv_length) == (window, step):
+    if not is_compiling() and (tail.q_length, tail.kv_length) == (window, step):
         return [Run(last + 1, 0, window, 0, step)]
     return [Run(last, 0, window, 0, step), tail]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +89,25 @@ def test_compiled_windows_are_those_of_eager_mode() -> None:
     (found,) = operators
     assert 'scaled_dot_product_attention' in found
     assert not found & {'softmax', 'masked_fill', 'arange'}
+
+
+@NEEDS_ONE_GRAPH
+@pytest.mark.slow
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.filterwarnings('ignore')
+def test_compiled_training(build: Callable[..., CvT], with_cp: bool) -> None:
+    """Windows and batch norms, whose statistics move: the same gradients and buffers."""
+    torch._dynamo.reset()
+    model = build(window_sizes=(6, 4, (2, None)), with_cp=with_cp).train()
+    expected = copy.deepcopy(model)
+    image = torch.randn(2, 3, 75, 51)
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    for maps in (compiled(image), expected(image)):
+        sum(m.square().mean() for m in maps).backward()
+    for name, p in expected.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name).grad, p.grad, rtol=1e-4, atol=1e-6, msg=name)
+    for name, b in expected.named_buffers():
+        torch.testing.assert_close(model.get_buffer(name), b, msg=name)
 
 
 @pytest.mark.parametrize('settings', [{}, {'window_sizes': (6, 4, None)}, {'out_type': 'cls_token'}])
