@@ -1,5 +1,6 @@
 """Checkpoints that are refused, broken, incomplete or hostile: an error that says so, and nothing runs or is loaded."""
 
+import codecs
 import json
 import os
 import pickle
@@ -15,7 +16,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from safetensors.torch import save_file
 
 from cvt_backbone import CvT
-from cvt_backbone.checkpoints import CheckpointError, locate, read, read_file
+from cvt_backbone.checkpoints import CheckpointError, locate, read, read_file, write
 from cvt_backbone.checkpoints.readers.older_torch import read_zip
 from cvt_backbone.checkpoints.readers.training_state import ADMITTED, finish
 from helpers.foreign import Classifier, to_passl, write_pdparams, write_torch
@@ -150,6 +151,14 @@ FILES = {
         lambda path, state: write_opcodes(path, b'\x80\x02' + b'](' * 10_000 + b'e' * 10_000 + b'.'),
         'recursion',
     ),
+    'a number among the weights': (
+        torch_file(lambda s: {'state_dict': {**s, 'epoch': 3}}), 'holds more than tensors among its weights: epoch$'
+    ),
+    'paddle entry that is no array': (paddle_file(lambda s: {**s, 'more': 3}), "the entry 'more' is no array"),
+    'paddle with an extension': (raw(b'\x80\x02\x82\x01.'), f'asks for copyreg.1, {CODE}'),
+    'paddle bytes in an encoding': (
+        paddle_file(lambda s: {**s, 'more': Calls(codecs.encode, 'a', 'utf-16')}), 'bytes in an unknown encoding'
+    ),
     'paddle array of objects': (raw(pickle.dumps({'stage0.cls_token': np.array([{}], dtype=object)})), NUMBERS),
     # an empty dict, remembered as number 2**31 - 1
     'paddle memo of a huge index': (raw(b'\x80\x02}r\xff\xff\xff\x7f.'), 'holds no weights'),
@@ -245,6 +254,38 @@ def test_not_finite(tmp_path, state, value):
         read(path)
     with pytest.raises(CheckpointError, match='NaN or infinity'):
         read(path, strict_finite=True)
+
+
+# config.json beside Hugging Face's weights, and what is said of it
+CONFIGS = {
+    '{': 'is no JSON',
+    '[1]': 'it holds a list, not a dict',
+    '{"model_type": "vit"}': "describes a 'vit', not a cvt",
+    '{"embed_dim": [8], "depth": [1, 1]}': 'describes no CvT: ',
+}
+
+
+@pytest.mark.parametrize('text', CONFIGS)
+def test_config_of_hugging_face(tmp_path, text):
+    arch = {**TINY, 'depths': (1, 2, 3)}
+    checkpoint = read(write_torch(tmp_path / 'w.pth', Classifier(arch).official()), arch)
+    write(checkpoint, tmp_path / 'folder', to='huggingface')
+    (tmp_path / 'folder/config.json').write_text(text)
+    with pytest.raises(CheckpointError, match=CONFIGS[text]):
+        read(tmp_path / 'folder')
+
+
+@pytest.mark.parametrize(
+    ('to', 'make', 'message'),
+    [
+        ('huggingface', lambda path: path.write_text(''), 'is a file, but huggingface writes a folder'),
+        ('backbone', lambda path: path.mkdir(), 'must end in'),
+    ],
+)
+def test_target_of_another_kind(tmp_path, state, to, make, message):
+    make(tmp_path / 'there')
+    with pytest.raises(CheckpointError, match=message):
+        write(read(write_torch(tmp_path / 'w.pth', state)), tmp_path / 'there', to=to, force=True)
 
 
 def history_of(**changes):
