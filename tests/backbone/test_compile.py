@@ -73,7 +73,7 @@ def test_compile_windows(deploy: bool, windows: tuple | None) -> None:
 
 @NEEDS_ONE_GRAPH
 @pytest.mark.filterwarnings('ignore')
-def test_compiled_windows_are_those_of_eager_mode() -> None:
+def test_compiled_windows_are_those_of_eager_mode(build: Callable[..., CvT]) -> None:
     """Fused attention, neither filled nor masked."""
     torch._dynamo.reset()
     operators: list[set[str]] = []
@@ -82,7 +82,7 @@ def test_compiled_windows_are_those_of_eager_mode() -> None:
         operators.append({getattr(node.target, '__name__', str(node.target)) for node in graph.graph.nodes})
         return graph.forward
 
-    model = CvT('cvt-nano', window_sizes=(8, 8, 4)).eval()
+    model = build(window_sizes=(8, 8, 4)).eval()
     compiled = torch.compile(model, backend=backend, fullgraph=True, dynamic=True)
     with torch.no_grad():
         compiled(torch.rand(1, 3, 160, 96))
