@@ -78,9 +78,9 @@ def _names(classes: str | None) -> tuple[str, ...] | None:
     """The names of classes, from the command line or a file."""
     if classes is None:
         return None
-    is_file = os.path.isfile(classes)  # false, not an error, if a list of names is too long for a path
     from ..data.folders import read_lines
 
+    is_file = os.path.isfile(classes)  # false, not an error, if a list of names is too long for a path
     parts = read_lines('--classes', Path(classes)) if is_file else classes.split(',')
     names = tuple(part.strip() for part in parts if part.strip())
     if len(set(names)) < len(names) or not names:
