@@ -14,7 +14,7 @@ PYTEST := -m pytest -n $(WORKERS) --hypothesis-seed=$(SEED) --dist loadfile --ma
 
 demo: $(READY)
 	$(BIN)/python tools/make_digits.py data/digits
-	$(BIN)/python tools/demo.py --work-dir work_dirs/demo
+	$(BIN)/python tools/demo.py
 
 test: lint docs
 	$(BIN)/python $(PYTEST)

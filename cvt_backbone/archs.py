@@ -13,6 +13,8 @@ from math import isfinite
 from numbers import Real
 from typing import Any
 
+from .errors import ArgumentError, ArgumentTypeError
+
 PROJ_METHODS = ('dw_bn', 'avg', 'linear')
 PRETRAIN_SIZE = 224  # pixels: the side of the image for which position embeddings have one vector per token
 PER_BLOCK = ('mlp_ratios', 'stride_kv')  # settings that may differ among the blocks of a stage
@@ -141,21 +143,25 @@ def get_arch(arch: str | Mapping | Arch) -> Arch:
         if arch.lower() in ZOO:
             return ZOO[arch.lower()]
         nearest = get_close_matches(arch.lower(), ZOO, n=1, cutoff=0.0)[0]
-        raise ValueError(f'arch={arch!r} is not in the zoo; choose one of {", ".join(ZOO)}. Did you mean {nearest!r}?')
+        raise ArgumentError(
+            f'arch={arch!r} is not in the zoo; choose one of {", ".join(ZOO)}. Did you mean {nearest!r}?'
+        )
     if not isinstance(arch, Mapping):
-        raise TypeError(f'arch must be a name of the zoo ({", ".join(ZOO)}) or a dict, got {type(arch).__name__}')
+        raise ArgumentTypeError(
+            f'arch must be a name of the zoo ({", ".join(ZOO)}) or a dict, got {type(arch).__name__}'
+        )
     missing = [key for key in _REQUIRED if key not in arch]
     if missing:
-        raise ValueError(f'arch dict lacks the key(s) {", ".join(missing)}; required: {", ".join(_REQUIRED)}')
+        raise ArgumentError(f'arch dict lacks the key(s) {", ".join(missing)}; required: {", ".join(_REQUIRED)}')
     unknown = sorted(str(key) for key in arch if key not in _KEYS)
     if unknown:
-        raise ValueError(f'arch dict has the unknown key(s) {", ".join(unknown)}; allowed: {", ".join(_KEYS)}')
+        raise ArgumentError(f'arch dict has the unknown key(s) {", ".join(unknown)}; allowed: {", ".join(_KEYS)}')
 
     num_stages = len(_as_tuple('embed_dims', arch['embed_dims']))
     settings = {**_official_defaults(num_stages), **{key: _as_tuple(key, value) for key, value in arch.items()}}
     for key, value in settings.items():
         if len(value) != num_stages:
-            raise ValueError(
+            raise ArgumentError(
                 f'arch dict: {key} has {len(value)} value(s), but embed_dims has {num_stages}; '
                 f'give one value per stage, got {key}={value}'
             )
@@ -167,9 +173,9 @@ def get_arch(arch: str | Mapping | Arch) -> Arch:
 
 def _as_tuple(key: str, value: object) -> tuple:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise TypeError(f'arch dict: {key} must be a sequence with one value per stage, got {value!r}')
+        raise ArgumentTypeError(f'arch dict: {key} must be a sequence with one value per stage, got {value!r}')
     if not value:
-        raise ValueError(f'arch dict: {key} is empty; give one value per stage')
+        raise ArgumentError(f'arch dict: {key} is empty; give one value per stage')
     return tuple(value)
 
 
@@ -206,32 +212,32 @@ def _check_values(settings: dict[str, tuple]) -> None:
         for key in keys:
             for name, _, value in _entries(settings, key):
                 if isinstance(value, bool) or not isinstance(value, int):
-                    fail(TypeError, name, value, 'an int')
+                    fail(ArgumentTypeError, name, value, 'an int')
                 if value < low:
-                    fail(ValueError, name, value, f'at least {low}')
+                    fail(ArgumentError, name, value, f'at least {low}')
     for key in _BOOLS:
         for name, _, value in _entries(settings, key):
             if not isinstance(value, bool):
-                fail(TypeError, name, value, 'a bool')
+                fail(ArgumentTypeError, name, value, 'a bool')
     for name, stage, ratio in _entries(settings, 'mlp_ratios'):
         if isinstance(ratio, bool) or not isinstance(ratio, Real):
-            fail(TypeError, name, ratio, 'a number')
+            fail(ArgumentTypeError, name, ratio, 'a number')
         if not isfinite(ratio):
-            fail(ValueError, name, ratio, 'finite')
+            fail(ArgumentError, name, ratio, 'finite')
         if int(settings['embed_dims'][stage] * ratio) < 1:
-            fail(ValueError, name, ratio, 'large enough for one hidden channel')
+            fail(ArgumentError, name, ratio, 'large enough for one hidden channel')
     for key in PER_BLOCK:
         for stage, (value, depth) in enumerate(zip(settings[key], settings['depths'], strict=True)):
             if is_per_block(value) and len(value) != depth:
                 rule = f'one value or one for each of the {depth} block(s) of the stage'
-                fail(ValueError, f'{key}[{stage}]', value, rule)
+                fail(ArgumentError, f'{key}[{stage}]', value, rule)
     for name, stage, method in _entries(settings, 'proj_method'):
         if method not in PROJ_METHODS:
-            fail(ValueError, name, method, f'one of {PROJ_METHODS}')
+            fail(ArgumentError, name, method, f'one of {PROJ_METHODS}')
         _check_projection(settings, stage, method)
         dim, num_heads = settings['embed_dims'][stage], settings['num_heads'][stage]
         if dim % num_heads:
-            fail(ValueError, f'embed_dims[{stage}]', dim, f'divisible by num_heads={num_heads}')
+            fail(ArgumentError, f'embed_dims[{stage}]', dim, f'divisible by num_heads={num_heads}')
 
 
 def _entries(settings: dict[str, tuple], key: str) -> Iterator[tuple[str, int, Any]]:
@@ -248,18 +254,18 @@ def _check_projection(settings: dict[str, tuple], stage: int, method: str) -> No
         settings[key][stage] for key in ('kernel_qkv', 'padding_q', 'padding_kv', 'stride_q')
     )
     if method != 'dw_bn' and stride_q != 1:
-        raise ValueError(
+        raise ArgumentError(
             f'arch dict: stride_q[{stage}]={stride_q} needs proj_method dw_bn; {method!r} does not project q by a '
             f'convolution, so stride_q must be 1'
         )
     if method == 'dw_bn' and 2 * padding_q != kernel - 1:
         # floor((H + 2p - k) / s) + 1 equals ceil(H / s), the size of the pooled residual, for every H only then.
-        raise ValueError(
+        raise ArgumentError(
             f'arch dict: with kernel_qkv[{stage}]={kernel} and padding_q[{stage}]={padding_q} the queries and their '
             f'residual differ in size; padding_q must be (kernel_qkv - 1) / 2, and kernel_qkv odd'
         )
     if method == 'avg' and 2 * padding_kv > kernel:
-        raise ValueError(
+        raise ArgumentError(
             f'arch dict: padding_kv[{stage}]={padding_kv} is more than half of kernel_qkv[{stage}]={kernel}, '
             f'which average pooling does not allow'
         )

@@ -8,6 +8,7 @@ from numbers import Real
 from torch import Tensor
 
 from .archs import Arch, is_per_block
+from .errors import ArgumentError, ArgumentTypeError
 
 MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token; no less for any other
 OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
@@ -16,56 +17,56 @@ OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')
 def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
     """An int in [low, high]; ``high=None`` leaves the upper end open."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f'{name} must be an int, got {value!r}')
+        raise ArgumentTypeError(f'{name} must be an int, got {value!r}')
     if value < low or (high is not None and value > high):
         allowed = f'at least {low}' if high is None else f'from {low} to {high}'
-        raise ValueError(f'{name} must be {allowed}, got {value}')
+        raise ArgumentError(f'{name} must be {allowed}, got {value}')
     return value
 
 
 def check_rate(name: str, value: object) -> float:
     """A drop rate: a number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f'{name} must be a number, got {value!r}')
+        raise ArgumentTypeError(f'{name} must be a number, got {value!r}')
     if not 0 <= value < 1:
-        raise ValueError(f'{name} must be at least 0 and below 1, got {value}')
+        raise ArgumentError(f'{name} must be at least 0 and below 1, got {value}')
     return float(value)
 
 
 def check_layer_cfg(name: str, value: object) -> dict:
     """A config of a norm or an activation: a dict with a ``type``, copied."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a dict such as dict(type='...'), got {value!r}")
+        raise ArgumentTypeError(f"{name} must be a dict such as dict(type='...'), got {value!r}")
     if not isinstance(value.get('type'), (str, type)):
-        raise ValueError(f'{name} must have a type, the name of a layer or its class, got {dict(value)!r}')
+        raise ArgumentError(f'{name} must have a type, the name of a layer or its class, got {dict(value)!r}')
     return dict(value)
 
 
 def check_out_indices(out_indices: object, num_stages: int) -> tuple[int, ...]:
     """Distinct stage indices, returned in ascending order."""
     if isinstance(out_indices, str) or not isinstance(out_indices, Sequence):
-        raise TypeError(f'out_indices must be a sequence of stage indices, got {out_indices!r}')
+        raise ArgumentTypeError(f'out_indices must be a sequence of stage indices, got {out_indices!r}')
     if not out_indices:
-        raise ValueError(f'out_indices is empty; choose among 0 to {num_stages - 1}')
+        raise ArgumentError(f'out_indices is empty; choose among 0 to {num_stages - 1}')
     for index in out_indices:
         check_int('each of out_indices', index, 0, num_stages - 1)
     if len(set(out_indices)) != len(out_indices):
-        raise ValueError(f'out_indices names a stage more than once: {tuple(out_indices)}')
+        raise ArgumentError(f'out_indices names a stage more than once: {tuple(out_indices)}')
     return tuple(sorted(out_indices))
 
 
 def check_out_type(out_type: object, arch: Arch, last_stage: int, num_extra_levels: int, with_out_norm: bool) -> str:
     """One of :data:`OUT_TYPES`, possible with this architecture and these outputs."""
     if out_type not in OUT_TYPES:
-        raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
+        raise ArgumentError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
     if out_type == 'cls_token' and not arch.cls_token[last_stage]:
-        raise ValueError(
+        raise ArgumentError(
             f"out_type='cls_token' needs a cls token in stage {last_stage}, the last of out_indices, but the arch has "
             f"cls_token={arch.cls_token}; use out_type='avg_featmap'"
         )
     if out_type != 'featmap' and (num_extra_levels or with_out_norm):
         name = 'num_extra_levels' if num_extra_levels else 'out_norm_cfg'
-        raise ValueError(f"{name} needs out_type='featmap', got out_type={out_type!r}")
+        raise ArgumentError(f"{name} needs out_type='featmap', got out_type={out_type!r}")
     return out_type
 
 
@@ -75,7 +76,7 @@ def check_drop_path(drop_path_rate: object, arch: Arch) -> tuple[float, ...]:
         return arch.drop_path_rates
     if isinstance(drop_path_rate, Sequence) and not isinstance(drop_path_rate, str):
         if len(drop_path_rate) != arch.num_stages:
-            raise ValueError(
+            raise ArgumentError(
                 f'drop_path_rate must be a number or have one value for each of the {arch.num_stages} stages, '
                 f'got {tuple(drop_path_rate)}'
             )
@@ -88,11 +89,11 @@ def check_with_cp(with_cp: object, num_stages: int) -> tuple[bool, ...]:
     if isinstance(with_cp, bool):
         return (with_cp,) * num_stages
     if isinstance(with_cp, str) or not isinstance(with_cp, Sequence):
-        raise TypeError(f'with_cp must be True, False or a sequence of stage indices, got {with_cp!r}')
+        raise ArgumentTypeError(f'with_cp must be True, False or a sequence of stage indices, got {with_cp!r}')
     for index in with_cp:
         check_int('each stage of with_cp', index, 0, num_stages - 1)
     if len(set(with_cp)) != len(with_cp):
-        raise ValueError(f'with_cp names a stage more than once: {tuple(with_cp)}')
+        raise ArgumentError(f'with_cp names a stage more than once: {tuple(with_cp)}')
     return tuple(stage in with_cp for stage in range(num_stages))
 
 
@@ -101,9 +102,11 @@ def check_windows(window_sizes: object, arch: Arch) -> tuple[tuple[int | None, .
     if window_sizes is None:
         return tuple((None,) * depth for depth in arch.depths)
     if isinstance(window_sizes, str) or not isinstance(window_sizes, Sequence):
-        raise TypeError(f'window_sizes must be None or a sequence with one entry per stage, got {window_sizes!r}')
+        raise ArgumentTypeError(
+            f'window_sizes must be None or a sequence with one entry per stage, got {window_sizes!r}'
+        )
     if len(window_sizes) != arch.num_stages:
-        raise ValueError(
+        raise ArgumentError(
             f'window_sizes must have one entry for each of the {arch.num_stages} stages, got {tuple(window_sizes)}'
         )
     return tuple(_check_stage_windows(stage, entry, arch) for stage, entry in enumerate(window_sizes))
@@ -113,7 +116,7 @@ def _check_stage_windows(stage: int, entry: object, arch: Arch) -> tuple[int | N
     name, depth = f'window_sizes[{stage}]', arch.depths[stage]
     per_block = is_per_block(entry)
     if per_block and len(entry) != depth:
-        raise ValueError(
+        raise ArgumentError(
             f'{name} must be one value or one for each of the {depth} block(s) of the stage, got {tuple(entry)}'
         )
     windows = tuple(entry) if per_block else (entry,) * depth
@@ -126,16 +129,16 @@ def _check_stage_windows(stage: int, entry: object, arch: Arch) -> tuple[int | N
 def _check_window(name: str, window: object, stage: int, block: int, stride_kv: int, arch: Arch) -> None:
     check_int(name, window, 1)
     if arch.stride_q[stage] != 1:
-        raise ValueError(
+        raise ArgumentError(
             f'{name} must be None: the stage has stride_q={arch.stride_q[stage]}, and windows need a query for each '
             f'token'
         )
     if arch.proj_method[stage] == 'linear':
         return
     if window % stride_kv:
-        raise ValueError(f'{name} must be a multiple of stride_kv={stride_kv}, that of block {block}, got {window}')
+        raise ArgumentError(f'{name} must be a multiple of stride_kv={stride_kv}, that of block {block}, got {window}')
     if 2 * arch.padding_kv[stage] != arch.kernel_qkv[stage] - 1:
-        raise ValueError(
+        raise ArgumentError(
             f'{name} needs keys centred on queries: padding_kv must be (kernel_qkv - 1) / 2, got '
             f'padding_kv={arch.padding_kv[stage]} and kernel_qkv={arch.kernel_qkv[stage]}'
         )

@@ -70,7 +70,7 @@ class CvT(BaseModule):
         TypeError: An argument of the wrong type.
 
     Note:
-        A map that has one token only (inputs below 48 pixels in the last stage) cannot train at batch size 1:
+        Images of at most 34x34 pixels leave the last stage a single key token and cannot train at batch size 1:
         BatchNorm needs more than one value per channel.
 
     Examples:

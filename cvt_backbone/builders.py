@@ -11,6 +11,7 @@ from mmengine.dist import is_distributed
 from torch import nn
 
 from .arguments import check_layer_cfg
+from .errors import ArgumentError
 from .layers import QuickGELU
 
 
@@ -38,7 +39,7 @@ def build_norm(name: str, norm_cfg: Mapping, channels: int) -> nn.Module:
     try:
         return build_norm_layer(norm_cfg, channels)[1]
     except KeyError as error:
-        raise ValueError(f'{name} asks for the norm {norm_cfg["type"]!r}, which is unknown: {error}') from error
+        raise ArgumentError(f'{name} asks for the norm {norm_cfg["type"]!r}, which is unknown: {error}') from error
 
 
 def act_layer(act_cfg: Mapping) -> partial[nn.Module]:
@@ -53,4 +54,6 @@ def _build_activation(act_cfg: dict) -> nn.Module:
     try:
         return build_activation_layer(act_cfg)
     except KeyError as error:
-        raise ValueError(f'act_cfg asks for the activation {act_cfg["type"]!r}, which is unknown: {error}') from error
+        raise ArgumentError(
+            f'act_cfg asks for the activation {act_cfg["type"]!r}, which is unknown: {error}'
+        ) from error

@@ -19,6 +19,14 @@ class InputError(ValueError):
     """What the user gave cannot be used. Commands print the message as one line and exit with status 2."""
 
 
+class ArgumentError(InputError):
+    """An argument of CvT, or of one of its parts, is out of range."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument of CvT, or of one of its parts, has a wrong type."""
+
+
 class CheckpointError(InputError):
     """A file is no whole CvT checkpoint, or does not fit the model."""
 

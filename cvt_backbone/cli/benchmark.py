@@ -1,12 +1,13 @@
 """Measure time and memory of CvT and its peers: alone, in Mask R-CNN and in UPerNet, by size, work, engine and dtype.
 
-Each measurement runs in a process of its own. For each model, work, dtype and size, peers and engines take turns,
-`--rounds` times. OUTDIR gets results.csv with every timed run, results.md with medians, a plot per model, work, engine
-and dtype, one of the times in all engines, and in files/ what engines run. The tables are written after every
-measurement, and `--resume` goes on with an interrupted run.
+Each measurement runs in a process of its own; with `--preset gpu` one serves all eager ones of a model. For each model,
+work, dtype and size, peers and engines take turns, `--rounds` times. OUTDIR gets results.csv with every timed run,
+results.md with medians, a plot per model, work, engine and dtype, with several engines one more per model and work, and
+in files/ what engines run. The tables are written after every measurement, and `--resume` goes on with an interrupted
+run.
 
 `--preset gpu` measures backbones on a GPU, profiles a training step, and ends within `--minutes`; results.md then ends
-with the rules that decide what to change. Every other option changes the preset.
+with the rules that decide what to change. Other options override the preset; the defaults below are those without one.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     defaults.add_argument('--quick', action='store_true', help='defaults that end in two minutes on two cores')
     defaults.add_argument('--preset', choices=['gpu'], help='other defaults: all windows, compiled or not, on a GPU')
     parser.add_argument(
-        '--minutes', type=positive, metavar='M', help='with --preset gpu, when the last process ends (default: 30)'
+        '--minutes', type=positive, metavar='M', help='with --preset gpu, stop after as many (default: 30)'
     )
     parser.add_argument('-o', '--out', metavar='OUTDIR', help='folder of results (default: work_dirs/benchmark/NOW)')
     parser.add_argument(

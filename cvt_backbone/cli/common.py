@@ -97,9 +97,9 @@ def make_parser(description: str | None, example: str, after: str | None = None)
     Args:
         description: The docstring of the command.
         example: Arguments of a call that runs.
-        after: The command that makes the files that the example reads.
+        after: The command, with its arguments, that makes the files which the example reads.
     """
-    parser = Parser(program(), description=description, formatter_class=_Format)
+    parser = Parser(program(), description=description, formatter_class=_Format, allow_abbrev=False)
     parser.epilog = f'example{f" (after `cvt-backbone {after}`)" if after else ""}:\n  {parser.prog} {example}'
     return parser
 
@@ -123,9 +123,14 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
     )
 
 
-def add_work_dir(parser: argparse.ArgumentParser) -> None:
+def add_work_dir(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add the folder of a run."""
-    parser.add_argument('--work-dir', metavar='FOLDER', help='for logs and results (default: work_dirs/NAME_OF_CONFIG)')
+    parser.add_argument(
+        '--work-dir',
+        metavar='FOLDER',
+        default=default,
+        help=f'for logs and results (default: {default or "work_dirs/NAME_OF_CONFIG"})',
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ def main() -> None:
     """Check the data, train, print the table, draw."""
     parser = make_parser(__doc__, '--work-dir work_dirs/demo')
     add_config(parser, CONFIG)
-    add_work_dir(parser)
+    add_work_dir(parser, 'work_dirs/demo')
     args = parser.parse_args()
     check_installed(matplotlib='matplotlib', sklearn='scikit-learn', pycocotools='pycocotools', rich='rich')
     from mmengine.runner import Runner

@@ -11,8 +11,8 @@ sample photographs, some of them over others. The same material is written in th
     OUT/meta.json                               the arguments
 
 Train and val share neither a scan nor a pixel of a photograph. --tune N makes a third split, tune, in the same places:
-train gives it scans and a part of the photographs, val stays as it is. Choose settings by it, and leave val for the
-result.
+its scans and its part of the photographs are taken from train, and val does not change. Choose settings by it, and
+leave val for the result.
 
 The same arguments give the same bytes, as long as the versions of NumPy, Pillow and SciPy stay the same.
 
@@ -30,7 +30,7 @@ TEXTS = {
     'train': 'number of training pictures',
     'val': 'number of validation pictures',
     'size': 'side of these pictures in pixels, at least 64',
-    'seed': 'seed of everything random',
+    'seed': 'random seed',
     'copies': 'pictures of each scan in classes/train',
     'tune': 'number of pictures of a third split, to choose settings by; train then has other pictures',
 }

@@ -2,8 +2,8 @@
 
     imagenet-labels real REAL_JSON VAL OUT   REAL_JSON: real.json of Beyer et al., a list of labels for each of the
                                              50,000 images in VAL; images without a label are left out
-    imagenet-labels v2 FOLDER OUT            FOLDER: the class folders 0/, 1/, ... 999/ of Recht et al.; sorted as
-                                             text, as data sets of class folders sort them, 10 would precede 2
+    imagenet-labels v2 FOLDER OUT            FOLDER: the class folders 0/, 1/, ... 999/ of Recht et al.; read as
+                                             class folders they would be sorted as text, and 10 would come before 2
 
 Then evaluate with `cvt-backbone test CONFIG CHECKPOINT` and the options that this command prints.
 """

@@ -27,7 +27,11 @@ def main() -> None:
         '--train', required=True, type=Path, metavar='DATA', help='annotation file, or folder of the data'
     )
     parser.add_argument(
-        '--val', required=True, type=Path, metavar='DATA', help='the same to validate; may be one folder'
+        '--val',
+        required=True,
+        type=Path,
+        metavar='DATA',
+        help='the same for validation; may be the same folder if it holds both splits',
     )
     parser.add_argument(
         '--images', type=Path, metavar='FOLDER', help='images, if they are not found beside the annotations'

@@ -26,7 +26,11 @@ TASKS = {'mask AP': 'Instance Segmentation', 'box AP': 'Object Detection', 'PQ':
 
 def main() -> None:
     """Read the runs, write their entries."""
-    parser = make_parser(__doc__, 'work_dirs/segmentor --by "A. Doe" --dry-run', after='train')
+    parser = make_parser(
+        __doc__,
+        'work_dirs/segmentor --by "A. Doe" --dry-run',
+        after='train semantic-fpn_cvt-nano_digits --work-dir work_dirs/segmentor',
+    )
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work dir of a finished run')
     parser.add_argument('--by', required=True, metavar='NAME', help='who ran it: a person or a group')
     parser.add_argument(

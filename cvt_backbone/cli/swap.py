@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config, DictAction
 
 from ..configs import check_not_base, check_source, get_config
-from ..errors import InputError
+from ..errors import ArgumentError, InputError
 from ..files import check_new_file
 from ..version import __version__
 from .common import command_line, make_parser
@@ -37,9 +37,11 @@ def main() -> None:
         warnings.simplefilter('always')
         try:
             new = swap_backbone(cfg, args.arch, args.optim, args.pretrained, **(args.options or {}))
+        except (ArgumentError, TypeError) as error:
+            raise InputError(f'--arch, --options: {error}') from error
         except InputError as error:
             raise InputError(f'config: {args.config} cannot take CvT: {error}') from error
-        except (TypeError, ValueError) as error:
+        except ValueError as error:  # of a norm or another part that an option names
             raise InputError(f'--arch, --options: {error}') from error
     notes = [str(w.message) for w in caught if w.filename == __file__]
     for note in notes:

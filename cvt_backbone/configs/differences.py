@@ -17,7 +17,7 @@ _TOP = frozenset((
     'work_dir', 'launcher', 'resume', 'randomness', 'env_cfg', 'log_level', 'log_processor', 'experiment_name',
     'visualizer', 'vis_backends', 'data_root', 'auto_scale_lr', 'backbones',
 ))  # fmt: skip
-_ANYWHERE = frozenset(('_scope_', 'num_workers', 'persistent_workers', 'batch_size'))
+_ANYWHERE = frozenset(('_scope_', 'num_workers', 'persistent_workers', 'batch_size', 'accumulative_counts'))
 _OF_HOOKS = frozenset(('interval', 'max_keep_ckpts'))
 _ABSENT = object()
 
@@ -26,7 +26,8 @@ def differences(run: Config, named: Config) -> list[str]:
     """Compare what decides the figures of a run.
 
     Ignored are the data's root, work dir, launcher, seed, environment, workers, the intervals of hooks, logging, and
-    the batch of one process: the batch of all has to be compared by the caller, who knows their number.
+    the batch of one process and how many are summed: the total batch has to be compared by the caller, who knows the
+    number of processes.
 
     Args:
         run: The config that a run wrote into its work dir.

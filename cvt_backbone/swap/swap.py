@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from ..archs import get_arch
 from ..backbone import CvT
 from ..configs import add_import, as_list, by_names, drop_weights, find_owner, image_channels, is_new_style, scope_of
-from ..errors import SwapError
+from ..errors import ArgumentError, SwapError
 from .classifiers import is_classifier, swap_classifier
 from .heads import consumers, fit_heads, is_segmentor
 from .necks import fit_neck
@@ -60,11 +60,11 @@ def swap_backbone(
     """
     taken = [name for name in SET_BY_SWAP if name in options]
     if taken:
-        raise ValueError(f'{taken[0]} is settled by the swap; leave it out')
+        raise ArgumentError(f'{taken[0]} is settled by the swap; leave it out')
     if optim not in (None, 'adamw'):
-        raise ValueError(f"optim must be None or 'adamw', got {optim!r}")
+        raise ArgumentError(f"optim must be None or 'adamw', got {optim!r}")
     if 'init_cfg' in options and isinstance(pretrained, str):
-        raise ValueError('pretrained and init_cfg both say what CvT starts from; give one of them')
+        raise ArgumentError('pretrained and init_cfg both say what CvT starts from; give one of them')
     cfg = copy.deepcopy(by_names(cfg) if is_new_style(cfg) else cfg)
     owner = find_owner(cfg)
     with quiet_scope(scope_of(cfg)):

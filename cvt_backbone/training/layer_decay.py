@@ -10,6 +10,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
+from ..errors import ArgumentError, ArgumentTypeError
+
 PREFIX = 'backbone.'
 # Decayed are matrices and kernels alone, as mmdet's and mmpretrain's constructors of this kind do.
 NO_DECAY = dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0)
@@ -55,9 +57,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super()._validate_cfg()
         rate = self.paramwise_cfg.get('layer_decay_rate')
         if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate <= 1:
-            raise ValueError(f'paramwise_cfg.layer_decay_rate must be a number above 0 and at most 1, got {rate!r}')
+            raise ArgumentError(f'paramwise_cfg.layer_decay_rate must be a number above 0 and at most 1, got {rate!r}')
         if self.base_lr is None:
-            raise ValueError('optimizer.lr must be given: the layers of the backbone get fractions of it')
+            raise ArgumentError('optimizer.lr must be given: the layers of the backbone get fractions of it')
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
         """Add the parameters of a module to the groups; called by mmengine for the model and then for its parts.
@@ -93,12 +95,12 @@ def _layer_depths_of(model: nn.Module) -> Any:
     backbone = getattr(model, 'backbone', None)
     if backbone is None:
         parts = ', '.join(name for name, _ in model.named_children()) or 'none'
-        raise TypeError(
+        raise ArgumentTypeError(
             f'LayerDecayOptimWrapperConstructor needs a model with its backbone at .backbone; '
             f'{type(model).__name__} has the parts: {parts}'
         )
     if not hasattr(backbone, 'get_layer_depth'):
-        raise TypeError(
+        raise ArgumentTypeError(
             f'LayerDecayOptimWrapperConstructor needs a backbone with get_layer_depth, as CvT has; '
             f'{type(backbone).__name__} has none'
         )

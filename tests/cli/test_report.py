@@ -279,7 +279,7 @@ def test_more_bad_input(config, run_report, monkeypatch, capfd):
     'changes',
     [
         {'work_dir': 'elsewhere', 'launcher': 'slurm', 'randomness': {'seed': 3}, 'log_level': 'DEBUG'},
-        {'train_dataloader.batch_size': 16, 'train_dataloader.num_workers': 0},
+        {'train_dataloader.batch_size': 8, 'train_dataloader.num_workers': 0, 'optim_wrapper.accumulative_counts': 2},
         {'default_hooks.checkpoint.interval': 4, 'default_hooks.checkpoint.max_keep_ckpts': 1},
         {'resume': True, 'load_from': 'last.pth'},
         {'data_root': '/data/coco/', 'train_dataloader.dataset.ann_file': '/data/coco/train.json'},
