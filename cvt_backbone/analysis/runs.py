@@ -85,8 +85,9 @@ def read_run(folder: Path) -> Run:
             f'WORK_DIR: {folder} has no log (*/vis_data/scalars.json); give the work dir of a finished run'
         )
     file = _find_config(folder)
-    cfg = _read_config(file)
-    entries = [entry for path in scalars for entry in _read_scalars(path)]
+    own = scalars[-1].with_name('config.py')  # of the last part of the run alone
+    cfg = _read_config(own if own.is_file() else file)
+    entries = [entry for path in scalars for entry in _read_scalars(path, path is scalars[-1])]
     log = scalars[-1].parents[1] / f'{scalars[-1].parents[1].name}.log'
     texts = [path.read_text(errors='replace') for path in sorted(folder.glob('*/*.log'))]
     if not log.is_file():
@@ -137,11 +138,15 @@ def _read_config(file: Path) -> Config:
     return cfg
 
 
-def _read_scalars(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
+def _read_scalars(path: Path, is_last: bool) -> Iterator[dict[str, Any]]:
+    """The lines of a log; the last one of a part that was killed may be cut short."""
+    lines = path.read_text(errors='replace').splitlines()
+    for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
         except ValueError as error:
+            if number == len(lines) and not is_last:
+                return
             raise InputError(
                 f'WORK_DIR: line {number} of {path} is broken ({error}); report an undamaged log'
             ) from error

@@ -157,6 +157,21 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
+def check_device(device: str) -> None:
+    """See that a device can be used.
+
+    Raises:
+        InputError: It cannot.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # no such device; PyTorch without CUDA
+        reason = str(error).splitlines()[0]
+        raise InputError(f'--device: {device} cannot be used here ({reason}); give another one, or cpu') from error
+
+
 def check_installed(extra: str | None = None, /, **packages: str) -> None:
     """See that packages that this one does not require are there, before they are imported.
 

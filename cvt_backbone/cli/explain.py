@@ -19,7 +19,7 @@ from pathlib import Path
 from ..configs import load_config
 from ..errors import InputError
 from ..files import check_writable, writing
-from .common import add_config, check_installed, make_parser
+from .common import add_config, check_device, check_installed, make_parser
 
 METHODS = ('features', 'grad-cam', 'eigen-cam', 'attention')
 
@@ -37,9 +37,10 @@ def main() -> None:
     from ..inference.model_input import read_model_input
     from ..models import load_trained
 
+    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    check_device(device)
     model, meta = load_trained(cfg, args.checkpoint)
     find_backbone(model)
-    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     model = revert_sync_batchnorm(model).to(device).eval().requires_grad_(False)
     seen = read_model_input(cfg, model, args.image)
     place = seen.find_place(*args.at) if args.at else None

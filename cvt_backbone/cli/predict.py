@@ -15,7 +15,7 @@ from pathlib import Path
 from ..configs import load_config
 from ..errors import InputError
 from ..files import check_writable
-from .common import add_config, make_parser
+from .common import add_config, check_device, make_parser
 
 
 def main() -> None:
@@ -50,13 +50,9 @@ def main() -> None:
         raise InputError(f'--precision: is for IR files of OpenVINO (.xml), got the checkpoint {args.checkpoint}')
     device = args.device or ('cuda:0' if torch.cuda.is_available() and not on_cpu else 'cpu')
     if not on_cpu:  # whose engine names the only device there is
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:  # no such device; PyTorch without CUDA
-            reason = str(error).splitlines()[0]
-            raise InputError(f'--device: {device} cannot be used here ({reason}); give another one, or cpu') from error
+        check_device(device)
     cfg = load_config(args.config, args.cfg_options)
-    images = find_images(args.images)
+    images = find_images(args.images, args.out)
     if exported:
         trained = check_exported(cfg, args.checkpoint, device, args.precision)
         print(trained.description)

@@ -83,6 +83,10 @@ def check_config(folder: Path, run: Run, config: Path) -> None:
     named = get_config(config)
     found = differences(run.cfg, named)
     batch, base = batch_size(run), (named.get('auto_scale_lr') or {}).get('base_batch_size')
+    if base is None:
+        raise InputError(
+            f'--config: {config.name} has no auto_scale_lr.base_batch_size, the total batch it is meant for; add it'
+        )
     if batch != base:
         found.append(f'total batch: {batch} in the run, {base} in the config')
     if found:

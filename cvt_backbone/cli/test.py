@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 
@@ -10,6 +11,9 @@ from ..configs import load_config, settle_work_dir
 from ..errors import InputError
 from ..files import check_writable
 from .common import add_check, add_config, add_run, make_parser, parse_args
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 
 def draw_into(cfg: Config, folder: str) -> None:
@@ -44,6 +48,18 @@ def score_by_real(cfg: Config, ann_file: str) -> None:
     cfg.test_evaluator = dict(type='MultiLabelMetric', topk=1, items=['precision'], average='micro')
 
 
+def make_runner(cfg: Config) -> Runner:
+    """A runner that leaves the config of a training in its work dir as it is; mmengine's would put its own there."""
+    from mmengine.runner import Runner
+
+    class Tester(Runner):
+        def dump_config(self) -> None:
+            if not Path(self.work_dir, Path(self.cfg.filename or f'{self.timestamp}.py').name).exists():
+                super().dump_config()
+
+    return Tester.from_cfg(cfg)
+
+
 def main() -> None:
     """Read the config, check what it needs, evaluate."""
     parser = make_parser(__doc__, 'mask-rcnn_cvt-nano_fpn_digits work_dirs/demo/epoch_5.pth', after='demo')
@@ -61,7 +77,6 @@ def main() -> None:
     args = parse_args(parser)
     from mmengine.dist import is_main_process
     from mmengine.hooks import LoggerHook
-    from mmengine.runner import Runner
 
     from ..checkpoints import check_checkpoint
     from ..data.check import check_annotations, check_data
@@ -80,12 +95,12 @@ def main() -> None:
         if not args.out.endswith(('.pkl', '.pickle')):
             raise InputError(f'--out: must end in .pkl or .pickle, got {args.out}')
         check_writable('--out', Path(args.out).parent)  # it is written after the evaluation
-    settle_work_dir(cfg, args.work_dir, args.config)
+    settle_work_dir(cfg, args.work_dir, args.config, writes_config=False)
     set_launcher(cfg, args.launcher)
-    cfg.load_from = checkpoint
+    cfg.load_from, cfg.resume = checkpoint, False
     if args.show_dir:
         draw_into(cfg, args.show_dir)
-    runner = Runner.from_cfg(cfg)
+    runner = make_runner(cfg)
     if not is_main_process():
         # Every process's LoggerHook writes to the same JSON file; the results would mix.
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, LoggerHook)]

@@ -36,7 +36,7 @@ def main() -> None:
 
     from ..data.check import check_annotations, check_data
     from ..models import fetch_pretrained
-    from ..training.checks import SameModel, warn_of_lr
+    from ..training.checks import SameModel, scale_lr, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
     from ..training.robust import add_robust, dropped_hooks
     from ..training.start import check_last, settle_start, skip_init_cfg, starts_from_init_cfg
@@ -47,8 +47,8 @@ def main() -> None:
     check_data(cfg, 'train', 'val')
     if not args.no_check:
         check_annotations(cfg, 'train', 'val', launcher=args.launcher)
-    settle_start(cfg, args.resume)
     settle_work_dir(cfg, args.work_dir, args.config)
+    settle_start(cfg, args.resume)
     set_launcher(cfg, args.launcher)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -59,9 +59,7 @@ def main() -> None:
             'give --cfg-options optim_wrapper.type=OptimWrapper'
         )
     if args.auto_scale_lr:
-        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
-        cfg.auto_scale_lr.enable = True
+        scale_lr(cfg)
     check_strategy(cfg)
     if args.robust:
         add_robust(cfg)

@@ -36,16 +36,21 @@ def move_data_root(cfg: Config, new: str) -> None:
     move(cfg._cfg_dict)
 
 
-def settle_work_dir(cfg: Config, work_dir: str | None, name: str) -> None:
+def settle_work_dir(cfg: Config, work_dir: str | None, name: str, writes_config: bool = True) -> None:
     """Settle ``cfg.work_dir`` (argument, config, name of the config, in this order) and see that it can be written.
 
+    Args:
+        cfg: The config.
+        work_dir: What ``--work-dir`` gave.
+        name: What the user called the config.
+        writes_config: Whether mmengine will write the merged config into the work dir under the config's name.
+
     Raises:
-        InputError: It cannot be made or written, or is the folder of the config: mmengine writes the merged config
-            into the work dir under the config's name, over the original.
+        InputError: It cannot be made or written, or is the folder of the config, which would be overwritten.
     """
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
     config = Path(cfg.filename or name)
-    if (Path(cfg.work_dir) / config.name).resolve() == config.resolve():
+    if writes_config and (Path(cfg.work_dir) / config.name).resolve() == config.resolve():
         raise InputError(
             f'work_dir: {cfg.work_dir} is the folder of the config, which the run would overwrite; choose another'
         )

@@ -37,8 +37,11 @@ class CocoFile:
     ignored: np.ndarray  # (M,) bool: `ignore` is set, and mmdet leaves it out
     masks: np.ndarray  # (M,) int: NO_MASK, POLYGONS, RUN_LENGTHS or BROKEN
     fits: np.ndarray  # (M,) bool: false for run lengths of another size than the image
+    drawn: np.ndarray  # (M,) bool: COCO's evaluation can turn the mask into pixels
     lacks_iscrowd: int  # annotations without `iscrowd`
     strays: int  # annotations of images that the file does not list
+    has_id_zero: bool  # COCO's evaluation takes a match with annotation 0 for none
+    has_other_ids: bool  # annotation ids that are no numbers, at which COCO's evaluation stops
 
     @cached_property
     def inside(self) -> np.ndarray:
@@ -72,19 +75,32 @@ class CocoFile:
         return np.bincount(self.labels[chosen], minlength=len(self.classes))
 
 
-def load_coco(path: Path) -> dict[str, Any]:
+def load_coco(path: Path, annotated: bool = True) -> dict[str, Any]:
     """Read a COCO file.
+
+    Args:
+        path: The file.
+        annotated: Whether it must have annotations; files of COCO's test images have none.
 
     Raises:
         InputError: It cannot be read, or lacks one of its three tables.
     """
     try:
         with _collector_paused():
-            content = json.loads(path.read_bytes())
+            text = path.read_bytes()
+            if json.detect_encoding(text) != 'utf-8':
+                raise InputError(
+                    f'annotations: {path} must be UTF-8 without a byte order mark, for mmdet reads nothing else'
+                )
+            content = json.loads(text)
     except OSError as error:
         raise InputError(f'annotations: {path} cannot be read ({error.strerror})') from error
+    except InputError:
+        raise
     except ValueError as error:  # json's and Unicode's
         raise InputError(f'annotations: {path} is not JSON ({error})') from error
+    if not annotated and isinstance(content, dict):
+        content.setdefault('annotations', [])
     check_tables(content, path)
     return content
 
@@ -128,7 +144,7 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
             names = [str(image['file_name']) for image in images]
             sizes = _numbers([(image['width'], image['height']) for image in images], 2)
             labels = {category['id']: i for i, category in enumerate(categories)}
-            classes = [str(category['name']) for category in categories]
+            classes = [_text(category['name']) for category in categories]
             table = dict(
                 images=np.array([places.get(annotation['image_id'], -1) for annotation in annotations], dtype=np.int64),
                 labels=np.array([labels[annotation['category_id']] for annotation in annotations], dtype=np.int64),
@@ -137,6 +153,7 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
                 crowd=np.array([bool(annotation.get('iscrowd')) for annotation in annotations], dtype=bool),
                 ignored=np.array([bool(annotation.get('ignore')) for annotation in annotations], dtype=bool),
                 masks=np.array([kind_of_mask(annotation.get('segmentation')) for annotation in annotations], dtype=int),
+                drawn=np.array([is_drawn(annotation.get('segmentation')) for annotation in annotations], dtype=bool),
             )
             ids = [annotation['id'] for annotation in annotations]
             set(ids)  # raises if one is a list or dict
@@ -144,7 +161,7 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
         raise InputError(f'annotations: {path}: {_culprit(content)}') from error
     _check_unique(path, 'image id', [image['id'] for image in images])
     _check_unique(path, 'category id', [category['id'] for category in categories])
-    _check_unique(path, 'category', classes)
+    _check_unique(path, 'category', classes, '; rename one, or remove the one that no annotation has')
     _check_unique(path, 'annotation id', ids)
     here = table['images'] >= 0
     table['fits'] = np.ones(len(annotations), dtype=bool)
@@ -158,7 +175,15 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
         **{key: column[here] for key, column in table.items()},
         lacks_iscrowd=sum('iscrowd' not in annotation for annotation in annotations),
         strays=int((~here).sum()),
+        has_id_zero=0 in ids,
+        has_other_ids=not all(map(_is_number, ids)),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _numbers(rows: list, columns: int) -> np.ndarray:
@@ -197,15 +222,22 @@ def kind_of_mask(mask: Any) -> int:
     return RUN_LENGTHS if is_code and isinstance(mask.get('size'), list) else BROKEN
 
 
+def is_drawn(mask: Any) -> bool:
+    """Whether pycocotools, which looks at the first part only, takes a ``segmentation`` for polygons or run lengths."""
+    if isinstance(mask, list):
+        return bool(mask) and isinstance(mask[0], list) and len(mask[0]) > 4
+    return kind_of_mask(mask) == RUN_LENGTHS
+
+
 def is_polygon(part: Any) -> bool:
     """Whether it is a flat list of three points or more, as mmdet takes it."""
     return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0
 
 
-def _check_unique(path: Path, what: str, values: list) -> None:
+def _check_unique(path: Path, what: str, values: list, advice: str = '') -> None:
     if len(set(values)) < len(values):
         value, times = Counter(values).most_common(1)[0]
-        raise InputError(f'annotations: {path} has the {what} {value!r} {times} times; it must be unique')
+        raise InputError(f'annotations: {path} has the {what} {value!r} {times} times; it must be unique{advice}')
 
 
 def _culprit(content: dict[str, Any]) -> str:
@@ -215,6 +247,10 @@ def _culprit(content: dict[str, Any]) -> str:
         for key in ('id', 'name'):
             if not isinstance(category, dict) or key not in category:
                 return f'category {i} has no {key}'
+        if not isinstance(category['name'], str):
+            return (
+                f'category {i} has the name {category["name"]!r}, which must be text, in quotes: mmdet finds no other'
+            )
         try:
             categories.add(category['id'])
         except TypeError:

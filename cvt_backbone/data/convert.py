@@ -90,10 +90,11 @@ def _label_files(source: BoxSource) -> list[tuple[Path, Path]]:
         raise InputError(f'data: {source.images} holds no image')
     files = [(image, (source.annotations / image.relative_to(source.images)).with_suffix(suffix)) for image in images]
     if source.listed:
-        stems = [line.split()[0] for line in read_lines('data', source.listed)]
         by_stem = {
             image.relative_to(source.images).with_suffix('').as_posix(): (image, label) for image, label in files
         }
+        lines = read_lines('data', source.listed)  # a name, at times with 1 or -1 behind it
+        stems = [line if line in by_stem else line.split()[0] for line in lines]
         missing = [stem for stem in stems if stem not in by_stem]
         if missing:
             raise InputError(f'data: {len(missing)} images of {source.listed} are not there: {first_of(missing)}')

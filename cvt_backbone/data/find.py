@@ -60,6 +60,8 @@ def find_boxes(argument: str, path: Path, split: str, images: Path | None = None
     if found:
         return BoxSource('COCO', split, found[0], None, path)
     source = _voc(argument, path, split, images) or _find_yolo(argument, path, split, images)
+    if source is None and (only := _only_file(path)):
+        return BoxSource('COCO', split, only, None, path)
     if source is None:
         raise InputError(
             f'{argument}: {path} holds no boxes: neither COCO (annotations/instances_{split}*.json, {ROBOFLOW}), nor '
@@ -86,6 +88,15 @@ def _coco_files(folder: Path, split: str) -> list[Path]:
         if found:
             return found
     return []
+
+
+def _only_file(folder: Path) -> Path | None:
+    """The one JSON file of a folder, or of its annotations, whatever its name; CVAT's is instances_default.json."""
+    for place in (folder / 'annotations', folder):
+        found = [path for path in sorted(place.glob('*.json')) if not is_converted(path)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
 def is_converted(path: Path) -> bool:
@@ -126,6 +137,8 @@ def find_images(argument: str, path: Path, names: Sequence[str], images: Path | 
     best = max(candidates, key=there)  # the first of equals
     if there(best) == 0:
         where = f'in {images}' if images else f'beside {path}; give their folder by --images'
+        if any('\\' in name for name in probe):
+            where += ', or write / for \\ in their names'
         raise InputError(f'{argument}: none of the first {len(probe)} images of {path} is {where} ({first_of(probe)})')
     return best
 

@@ -55,7 +55,7 @@ def read_lines(argument: str, path: Path) -> list[str]:
         InputError: The file cannot be read as text.
     """
     try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text('utf-8-sig').splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise InputError(f'{argument}: {path} cannot be read as text ({error})') from error
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .coco import BROKEN, NO_MASK, POLYGONS, RUN_LENGTHS, CocoFile
 from .masks import MaskContent
@@ -19,12 +20,12 @@ Rows = list[tuple[str, list[str]]]
 
 def print_table(title: str, splits: Sequence[str], rows: Rows) -> None:
     """Print one column a split; rows without a cell are headings."""
-    table = Table(title=title, title_justify='left')
+    table = Table(title=Text(title), title_justify='left')  # as text, since rich reads [...] as markup
     table.add_column('')
     for split in splits:
-        table.add_column(split, justify='right')
+        table.add_column(Text(split), justify='right')
     for name, cells in rows:
-        table.add_row(name, *cells, style='bold' if not cells else None)
+        table.add_row(Text(name), *map(Text, cells), style='bold' if not cells else None)
     Console(width=100).print(table)
 
 

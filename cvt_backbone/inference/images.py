@@ -20,16 +20,20 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def find_files(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """The files in a folder and its subfolders, links among them, whose names end so, in any case; sorted."""
+    """The files in a folder and its subfolders, links among them, whose names end so, in any case; sorted.
+
+    Hidden ones are left out, such as the ``._NAME.jpg`` that macOS writes beside each file it copies.
+    """
     found = (Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(path for path in found if path.suffix.lower() in suffixes)
+    return sorted(path for path in found if path.suffix.lower() in suffixes and not path.name.startswith('.'))
 
 
-def find_images(source: Path) -> dict[str, Path]:
+def find_images(source: Path, out: Path | None = None) -> dict[str, Path]:
     """Find what to predict on.
 
     Args:
         source: An image, or a folder that is searched with its subfolders.
+        out: The folder of the results, in which nothing is looked for.
 
     Returns:
         The images by the name of their results: the path below the folder, without suffix.
@@ -43,6 +47,8 @@ def find_images(source: Path) -> dict[str, Path]:
         raise InputError(f'images: {source} does not exist; give an image or a folder of images')
     images: dict[str, Path] = {}
     for path in find_files(source):
+        if out and out.resolve() != source.resolve() and path.resolve().is_relative_to(out.resolve()):
+            continue
         name = path.relative_to(source).with_suffix('').as_posix()
         if name in images:
             raise InputError(f'images: the results of {images[name]} and {path} would overwrite; rename one')

@@ -109,7 +109,7 @@ def _run_lengths(mask: np.ndarray) -> dict:
 def _segmentor(cfg: Config, trained: Trained | EngineModel, device: str, threshold: float) -> Predictor:
     from mmseg.apis import inference_model, init_model
 
-    cfg.setdefault('test_pipeline', cfg.test_dataloader.dataset.pipeline)  # inference_model looks nowhere else
+    cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline  # inference_model looks nowhere else
     if isinstance(trained, EngineModel):
         model = init_model(cfg, None, device=device)
         join_segmentor(model, trained)

@@ -39,6 +39,39 @@ class SameModel(Hook):
         meta = checkpoint.get('meta')
         if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
             raise InputError(f'{self.path} holds weights without the state of a training; {self.advice}')
+        _warn_of_kept_lr(runner, checkpoint)
+
+
+def _warn_of_kept_lr(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Say that the lr of the config is another one than the optimiser of the checkpoint goes on with."""
+    state = checkpoint.get('optimizer')
+    saved = state.get('param_groups') if isinstance(state, dict) else None
+    own = getattr(getattr(runner, 'optim_wrapper', None), 'param_groups', [])
+    if not saved or len(saved) != len(own):
+        return
+    for old, new in zip(saved, own, strict=True):
+        kept, wanted = (group.get('initial_lr', group.get('lr')) for group in (old, new))
+        if kept != wanted:
+            print_log(
+                f'--resume goes on with the lr and the schedule of the checkpoint: {kept:g}, not the {wanted:g} of the '
+                f'config; for a new one start from the weights: --cfg-options load_from=FILE',
+                logger=runner.logger,
+                level=logging.WARNING,
+            )
+            return
+
+
+def scale_lr(cfg: Config) -> None:
+    """Switch on mmengine's scaling of the lr; it does not know that the gradients of several batches may be summed.
+
+    Raises:
+        InputError: The config does not say which batch its lr is meant for.
+    """
+    scaling = cfg.get('auto_scale_lr') or {}
+    if 'base_batch_size' not in scaling:
+        raise InputError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale from')
+    base = scaling['base_batch_size'] / cfg.optim_wrapper.get('accumulative_counts', 1)
+    cfg.auto_scale_lr.update(enable=True, base_batch_size=base)
 
 
 def warn_of_lr(runner: Runner, cfg: Config) -> None:
@@ -56,7 +89,7 @@ def warn_of_lr(runner: Runner, cfg: Config) -> None:
     option = f'--cfg-options optim_wrapper.optimizer.lr={lr * total / base:g}'
     print_log(
         f'the lr {lr:g} is meant for {base} images per step (auto_scale_lr.base_batch_size), but here they are {terms} '
-        f'= {total}; in proportion it would be {scaled}: give {"" if steps > 1 else "--auto-scale-lr or "}{option}',
+        f'= {total}; in proportion it would be {scaled}: give --auto-scale-lr or {option}',
         logger=runner.logger,
         level=logging.WARNING,
     )

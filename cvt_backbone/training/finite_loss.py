@@ -19,7 +19,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import TrainingStopped
 
 EXIT_STATUS = 3
-_ADVICE = 'Go on from one of them with a lower lr, a longer warm-up or optim_wrapper.clip_grad'
+_ADVICE = (
+    'Start from the weights of one of them (--cfg-options load_from=FILE, for --resume keeps the lr) with a lower lr, '
+    'a longer warm-up or optim_wrapper.clip_grad'
+)
 _ARGUMENTS = ('inputs', 'data_samples')  # of a model's forward, in this order
 _FSDP = '_fsdp_wrapped_module.'  # stands in the names of what FSDP has wrapped
 

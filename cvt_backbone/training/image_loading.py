@@ -19,7 +19,7 @@ class LoadImageOrName(LoadImageFromFile):
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Load ``results['img_path']``.
+        """Load ``results['img_path']``, unless there is an image without a path, as mmpretrain's inferencer gives it.
 
         Returns:
             ``results`` with the image, or None if the file was left out.
@@ -27,6 +27,8 @@ class LoadImageOrName(LoadImageFromFile):
         Raises:
             OSError: The file cannot be read, and ``ignore_empty`` is not set.
         """
+        if 'img' in results and 'img_path' not in results:
+            return results
         ignore, self.ignore_empty = self.ignore_empty, False
         try:
             return super().transform(results)

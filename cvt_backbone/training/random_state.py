@@ -36,11 +36,19 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self._resumed: dict[str, Any] | None = None
+        self._first_seed: int | None = None
         self._before_val: dict[str, Any] | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Keep the state for the first iteration."""
+        """Keep the state for the first iteration, and the seed that the run had before it is resumed."""
         self._resumed = checkpoint.get('random_state')
+        self._first_seed = runner.seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Let the sampler go on in the order of the resumed run: mmengine made it before it read that run's seed."""
+        sampler = runner.train_loop.dataloader.sampler
+        if self._first_seed is not None and getattr(sampler, 'seed', None) == self._first_seed:
+            sampler.seed = runner.seed
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed; the state in a checkpoint from the end of an epoch is not needed."""

@@ -18,15 +18,20 @@ def settle_start(cfg: Config, resume: str | None = None) -> None:
     """Settle ``cfg.resume`` and ``cfg.load_from``, and see that the files a training opens are there and safe.
 
     Args:
-        cfg: The config; an address in ``load_from`` becomes a file of this machine. Addresses in ``init_cfg`` wait.
-        resume: What ``--resume`` gave: a checkpoint, or ``auto`` for the last one of the work dir.
+        cfg: The config with its ``work_dir``; an address in ``load_from`` becomes a file of this machine. Addresses in
+            ``init_cfg`` wait.
+        resume: What ``--resume`` gave: a checkpoint, or ``auto`` for the last one of the work dir. A first start has
+            none yet, and begins with ``load_from`` if the config names it.
 
     Raises:
         InputError: A file is not there, is damaged, or would run code.
     """
-    if resume:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
+    if resume and resume != 'auto':
+        cfg.resume, cfg.load_from = True, resume
+    elif resume:
+        begun = Path(cfg.work_dir, 'last_checkpoint').is_file()
+        cfg.resume = begun or not cfg.get('load_from')
+        cfg.load_from = None if cfg.resume else cfg.load_from
     source = cfg.get('load_from')
     if source and not _is_of_deepspeed(cfg, source):
         cfg.load_from = check_checkpoint('--resume' if cfg.get('resume') else 'load_from', source)

@@ -148,6 +148,25 @@ def test_classifier(checkpoints, images, tmp_path, monkeypatch):
     assert result['class'] == result['classes'][result['label']] == str(result['label'])
 
 
+def test_classifier_that_names_broken_files(checkpoints, images, tmp_path, monkeypatch):
+    """As the ImageNet configs load images."""
+    config = tmp_path / 'classifier.py'
+    config.write_text(CLASSIFIER.replace('LoadImageFromFile', 'LoadImageOrName'))
+    found = []
+    for path in (checkpoints['mmpretrain'][0], config):
+        out = tmp_path / path.parent.name
+        assert predict_on(monkeypatch, path, checkpoints['mmpretrain'][1], images, '-o', out) == 0
+        found.append((out / 'raw/a.json').read_text())
+    assert found[0] == found[1]
+
+
+def test_results_are_no_images(images):
+    assert find_images(images, images / 'more').keys() == {'a'}
+    assert find_images(images, images).keys() == {'a', 'more/b'}
+    (images / '._a.jpg').write_bytes(b'of macOS')
+    assert find_images(images).keys() == {'a', 'more/b'}
+
+
 def test_corrupt_images_among_good_ones(checkpoints, images, tmp_path, monkeypatch, capfd):
     (images / 'broken.png').write_bytes(b'nothing')
     (images / 'short.jpg').write_bytes((images / 'a.jpg').read_bytes()[:1500])

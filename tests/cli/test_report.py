@@ -263,6 +263,24 @@ def test_bad_input_is_one_line_and_leaves_the_metafile(config, run_report, spoil
     )
 
 
+def test_a_resumed_run_whose_first_part_was_killed(config, run_report):
+    """Its log ends within a line. The config is that of the last part: the copy in the folder may be of `test`."""
+    folder = write_run(config.parents[1] / 'run', config)
+    first = folder / '20261125_010101/vis_data'
+    first.mkdir(parents=True)
+    (first / 'scalars.json').write_text(f'{json.dumps(STEPS[0])}\n{{"lr": 0.1, "ti')
+    (folder / 'tiny.py').rename(folder / '20261126_022847/vis_data/config.py')
+    (folder / 'tiny.py').write_text(CONFIG.replace('1e-4', '2e-4'))
+    assert run_report(folder) == (0, [])
+
+
+def test_a_config_without_its_total_batch(config, run_report):
+    config.write_text(CONFIG.replace('auto_scale_lr', 'other'))
+    status, (line,) = run_report(write_run(config.parents[1] / 'run', config))
+    assert status == 2
+    assert line.endswith('tiny.py has no auto_scale_lr.base_batch_size, the total batch it is meant for; add it')
+
+
 def test_more_bad_input(config, run_report, monkeypatch, capfd):
     folder = write_run(config.parents[1] / 'run', config)
     assert run_report(folder, folder)[0] == 2, 'twice in one call'

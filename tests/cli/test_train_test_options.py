@@ -83,7 +83,10 @@ def test_resume_goes_on_from_the_last_or_the_named_checkpoint(trained, digits, t
 def test_show_dir_paints_each_image_and_out_keeps_predictions(trained, digits, tmp_path):
     painted, out = tmp_path / 'painted', tmp_path / 'raw.pkl'
     arguments = ('--work-dir', tmp_path, '--show-dir', painted, '--out', out)
+    copy = tmp_path / os.path.basename(SEGMENTOR)
+    copy.write_text('# of the training')
     result = tool('test.py', SEGMENTOR, trained / 'epoch_1.pth', *arguments, *options(digits))
+    assert copy.read_text() == '# of the training'
     assert result.returncode == 0, result.stderr[-3000:]
     assert re.search(r'mIoU: \d', result.stdout)
     pictures = sorted(painted.rglob('*.png'))

@@ -112,6 +112,17 @@ def test_work_dir(tmp_path, monkeypatch):
     assert cfg.work_dir == 'work_dirs/some_config'
 
 
+def test_work_dir_of_the_copy_that_a_run_left_there(tmp_path, monkeypatch):
+    """To train from it would overwrite it; to test it does not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'copy.py').write_text(f'work_dir = {str(tmp_path)!r}')
+    cfg = Config.fromfile('copy.py')
+    with pytest.raises(InputError, match=r'work_dir: .* is the folder of the config'):
+        settle_work_dir(cfg, None, 'copy.py')
+    settle_work_dir(cfg, None, 'copy.py', writes_config=False)
+    assert cfg.work_dir == str(tmp_path)
+
+
 def test_work_dir_inside_the_folder_of_the_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.py').write_text('x = 1')

@@ -49,6 +49,30 @@ def test_classes_and_head_differ(tmp_path):
     refused(r'train has 2 class folders, but .*num_classes is 10', classifier(tmp_path, 10))
 
 
+def test_the_data_preprocessor_that_counts_is_named(tmp_path):
+    """One inside the model would hide the one outside, with its mean and std."""
+    make_folders(tmp_path)
+    cfg = classifier(tmp_path, 10)
+    refused(r' model\.data_preprocessor\.num_classes=2', cfg)
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    refused(r'model\.head\.num_classes=2 data_preprocessor\.num_classes=2', cfg)
+
+
+def test_data_root_of_a_config_that_has_none(tmp_path):
+    cfg = classifier(tmp_path / 'nowhere')
+    cfg.pop('data_root')
+    refused(r'--cfg-options train_dataloader\.dataset\.data_root=FOLDER', cfg)
+
+
+def test_data_that_fetch_themselves(tmp_path):
+    cfg = classifier(tmp_path)
+    for split in ('train', 'val'):
+        cfg[f'{split}_dataloader'].dataset = dict(type='CIFAR10', data_root=str(tmp_path / 'nowhere'), pipeline=[])
+    check(cfg, 'train', 'val')
+    cfg.train_dataloader.dataset.download = False
+    refused('nowhere, which is not there', cfg)
+
+
 def test_splits_of_different_classes(tmp_path):
     make_folders(tmp_path, val=('cat', 'fox'))
     refused(r'class dog is in only one of .*train and .*val', classifier(tmp_path))

@@ -31,7 +31,7 @@ def content(split):
     categories = [dict(id=70, name='bolt'), dict(id=7, name='nut')]
     annotations = [
         dict(
-            id=number,
+            id=number + 1,
             image_id=images[number // 2]['id'],
             category_id=categories[number % 2]['id'],
             bbox=[10, 10, 30, 30],
@@ -137,6 +137,15 @@ def in_codes(size):
     return each('annotations', segmentation=code(mask))
 
 
+def as_text(new):
+    for annotation in new['annotations']:
+        annotation['id'] = f'a{annotation["id"]}'
+
+
+def first_annotation(**changes):
+    return lambda new: new['annotations'][0].update(changes)
+
+
 BAD = {
     'no annotations': ('train', drop('annotations'), {}, r'nothing is left of the train data .* of 3 images 0 have'),
     'images too small': (
@@ -186,6 +195,25 @@ BAD = {
     ),
     'images of another size': ('val', each('images', width=50, height=60), {}, r'3 of 3 images .* is 60x50, not 50x60'),
     'iscrowd missing': ('val', without('iscrowd'), {}, r'4 annotations of .* have no iscrowd'),
+    'ids that are text': ('val', as_text, {}, r"ids of annotations .* are no numbers, and COCO's evaluation stops"),
+    'an empty mask of a box that mmdet leaves out': (
+        'val',
+        first_annotation(segmentation=[], area=0),
+        {},
+        r'1 masks of the val data .* are empty or no polygon, .* the first of which is in deep/val1\.jpg',
+    ),
+    'a mask whose first part is no polygon': (
+        'val',
+        first_annotation(segmentation=[[1, 2, 3, 4], *SQUARE]),
+        {},
+        '1 masks of the val data .* are empty or no polygon',
+    ),
+    'names that are numbers': (
+        'train',
+        each('categories', name=3),
+        {},
+        'category 0 has the name 3, which must be text',
+    ),
     'evaluator of other data': ('val', None, {'val_evaluator.ann_file': 'no.json'}, r'no\.json does not exist'),
     'batch larger than the data': (
         'train',
@@ -218,6 +246,8 @@ def test_what_is_not_needed_is_not_asked_for(data):
     run(config(data('train', without('iscrowd'))))
     cfg = config(data('val', drop('annotations')), **{'val_evaluator.format_only': True})
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    check_annotations(cfg, 'test')
+    data('val', lambda new: new.pop('annotations'))  # as in COCO's test-dev
     check_annotations(cfg, 'test')
 
 
@@ -260,6 +290,14 @@ def test_warnings(data, warned):
         '1 of 2 classes have no box in the train data: bolt',
         '1 categories of /train.json with 2 annotations are left out: screw',
     ]
+
+
+def test_annotations_from_zero(data, warned):
+    run(config(data('val', first_annotation(id=0))))
+    (message,) = warned
+    assert 'numbers its annotations from 0' in message
+    run(config(data('train', first_annotation(id=0))))
+    assert len(warned) == 1, 'nothing compares with those of train'
 
 
 def test_a_class_that_is_not_in_the_file_is_harmless_at_the_end(data, warned):

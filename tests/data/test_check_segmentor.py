@@ -151,6 +151,21 @@ def test_labels_after_the_zero_is_taken_away(data):
         run(config(data, **options))
 
 
+def test_a_part_of_the_classes_after_the_zero_is_taken_away(data, warned):
+    """Ids 2 and 4 are of classes that are left out, and so of none."""
+    from mmseg.datasets import BaseSegDataset
+
+    class Four(BaseSegDataset):
+        METAINFO = dict(classes=('one', 'two', 'three', 'four'), palette=[[i] * 3 for i in range(4)])
+
+    cfg = config(data, ('one', 'three'))
+    for split, name in (('train', 'deep/1'), ('train', '2'), ('val', 'deep/1'), ('val', '2')):
+        write(data, f'{split}/{name}', labels(1, 2, 3, 4))
+        cfg[f'{split}_dataloader'].dataset.update(type=Four, reduce_zero_label=True)
+    run(cfg)
+    assert not warned
+
+
 def test_missing_class_is_a_warning(data, warned):
     deep(data, labels(0))
     run(config(data))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cvt_backbone.data.coco import NO_MASK, POLYGONS, RUN_LENGTHS, load_coco, parse_coco
+from cvt_backbone.data.coco import NO_MASK, POLYGONS, RUN_LENGTHS, is_drawn, load_coco, parse_coco
 from cvt_backbone.errors import InputError
 from helpers.own_data import code
 
@@ -132,3 +132,30 @@ def without(table, index, key):
 def test_entries_that_cannot_be_read(broken, message, tmp_path):
     with pytest.raises(InputError, match=message):
         parse_coco(broken, tmp_path / 'a.json')
+
+
+@pytest.mark.parametrize(
+    'mask',
+    [
+        [], [[]], [[1, 2, 3]], [[1, 2, 3, 4], SQUARE[0]], SQUARE, [SQUARE[0], [1, 2, 3, 4]],
+        {'size': [60, 80], 'counts': [3000, 1800]}, code(np.ones((60, 80), dtype=np.uint8, order='F')),
+    ],
+)  # fmt: skip
+def test_drawn_is_what_pycocotools_draws(mask):
+    from pycocotools.coco import COCO
+
+    coco = COCO()
+    coco.imgs = {1: dict(height=60, width=80)}
+    try:
+        coco.annToRLE(annotation(1, segmentation=mask))
+        drawn = True
+    except Exception:  # of many kinds
+        drawn = False
+    assert is_drawn(mask) is drawn
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_encodings_that_mmdet_does_not_read(encoding, tmp_path):
+    (tmp_path / 'a.json').write_text(json.dumps(content()), encoding)
+    with pytest.raises(InputError, match=r'a\.json must be UTF-8 without a byte order mark'):
+        load_coco(tmp_path / 'a.json')

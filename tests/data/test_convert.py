@@ -52,6 +52,16 @@ def test_lists_with_spaces_in_names_and_of_another_encoding(tmp_path):
         converted(tmp_path)
 
 
+def test_list_of_voc_with_spaces_in_names(tmp_path):
+    """Lists of a class have 1 or -1 behind each name."""
+    voc(tmp_path, OBJECT.format('bolt', '', 11, 11, 40, 40), name='road 01')
+    (tmp_path / 'ImageSets/Main').mkdir(parents=True)
+    voc(tmp_path, name='1')
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('road 01\n1 -1\n')
+    (content,) = converted(tmp_path)
+    assert [image['file_name'] for image in content['images']] == ['road 01.jpg', '1.jpg']
+
+
 def test_voc(tmp_path):
     """VOC counts pixels from 1; difficult objects are ignored; images without a file have no annotation."""
     difficult = OBJECT.format('nut', '<difficult>1</difficult>', 1, 1, 80, 60)

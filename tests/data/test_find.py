@@ -162,3 +162,18 @@ def test_masks_with_a_given_folder_of_images_or_a_list(tmp_path):
 def test_what_is_not_found(names, message, tmp_path):
     with pytest.raises(InputError, match=f'--train: .*{message}'):
         find_boxes('--train', make(tmp_path, *names), 'train')
+
+
+def test_the_only_file_whatever_its_name(tmp_path):
+    """As CVAT names it."""
+    make(tmp_path, 'annotations/instances_default.json', 'images/1.jpg')
+    assert find_boxes('--train', tmp_path, 'train').annotations == tmp_path / 'annotations/instances_default.json'
+    make(tmp_path, 'annotations/person_keypoints_default.json')
+    with pytest.raises(InputError, match='holds no boxes'):
+        find_boxes('--train', tmp_path, 'train')
+
+
+def test_names_with_backslashes(tmp_path):
+    make(tmp_path, 'train.json', 'images/train/1.jpg')
+    with pytest.raises(InputError, match=r'or write / for \\ in their names'):
+        find_images('--train', tmp_path / 'train.json', ['train\\1.jpg'], None, 'train')

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cvt_backbone.configs import dicts, kind_of, load_config
 from cvt_backbone.configs.text import MOST_LINES
 from cvt_backbone.data.check import check_annotations, check_data
 from cvt_backbone.data.new import Request, make_plan, make_text, write
+from cvt_backbone.data.new.plan import overlap
 from cvt_backbone.errors import InputError
 from helpers.class_folders import make_folders
 
@@ -260,6 +262,37 @@ def test_codes_get_poly2mask(boxes, tmp_path):
 
 
 @pytest.mark.slow
+def test_annotations_are_numbered_from_one_to_validate(boxes, tmp_path):
+    """COCO's evaluation counts no match with annotation 0."""
+    root = shutil.copytree(boxes, tmp_path / 'data')
+    path = root / 'annotations/instances_val.json'
+    content = json.loads(path.read_text())
+    for annotation in content['annotations']:
+        annotation['id'] -= 1
+    path.write_text(json.dumps(content))
+    for _ in range(2):  # the second call finds the copy of the first
+        cfg = new('retinanet_cvt-13_fpn_1x_coco', root, tmp_path)[2]
+        assert cfg.train_dataloader.dataset.ann_file == 'annotations/instances_train.json'
+        assert cfg.val_evaluator.ann_file == f'{root}/{cfg.val_dataloader.dataset.ann_file}'
+        copy = json.loads((root / 'instances_val_from_1.json').read_text())
+        assert [annotation['id'] for annotation in copy['annotations']] == list(range(1, 16))
+        assert [{**a, 'id': a['id'] - 1} for a in copy['annotations']] == content['annotations']
+        check_annotations(cfg, 'train', 'val', 'test')
+
+
+def test_splits_with_common_images(masks, tmp_path):
+    request = Request('x', tmp_path, tmp_path)
+    assert overlap(request, ['a', 'b'], ['c']) == []
+    assert overlap(request, ['a', 'b'], ['./b', 'c']) == [
+        '1 of 2 images of validation are also trained on: their scores say nothing'
+    ]
+    root = shutil.copytree(masks, tmp_path / 'data')
+    for folder in ('images', 'masks'):
+        shutil.rmtree(root / folder / 'val')
+    with pytest.raises(InputError, match=r'--val: the 20 images of validation include all 20 of training, such as'):
+        new('semantic-fpn_cvt-nano_digits', root, tmp_path)
+
+
 def test_chosen_classes(boxes, tmp_path):
     """In the file's order, whatever order they are given in."""
     _, text, _ = new(DETECTORS[4], boxes, tmp_path, classes=('screw', 'bolt'))

@@ -29,7 +29,8 @@ def call(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, 'argv', ['coco_rows.py', *map(str, args), '--by', 'A. Doe', '--work-dir', 'rows'])
         if status is not None:
 
-            def note(command, cwd):
+            def note(command, cwd, env):
+                assert env['PYTHON'] == sys.executable
                 started.append(command)
                 return SimpleNamespace(returncode=status)
 
@@ -103,6 +104,12 @@ def test_bad_input(call, monkeypatch, capfd, tmp_path, args, message):
     assert message in line
     assert not started
     assert not list(tmp_path.rglob('*.yml'))
+
+
+def test_rows_do_not_go_on_from_a_smoke_run(call, tmp_path, capfd):
+    (tmp_path / 'rows/configs').mkdir(parents=True)
+    assert call(1, '--dry-run') == 2
+    assert 'holds a smoke run, whose checkpoints are no rows; give another' in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.training import checks
 from cvt_backbone.training import image_loading as loading
-from cvt_backbone.training.start import check_last
+from cvt_backbone.training.start import check_last, settle_start
 from helpers import ROOT
 from helpers.class_folders import DIGITS, IMAGENET, classifier, make_folders
 from helpers.tools import tool
@@ -66,6 +66,12 @@ def test_a_decoder_that_says_nothing(tmp_path, monkeypatch):
         loading.LoadImageOrName()({'img_path': str(tmp_path / 'a.jpg')})
 
 
+def test_an_image_without_a_file():
+    """mmpretrain's inferencer gives the image itself."""
+    results = {'img': torch.zeros(2, 2, 3).numpy()}
+    assert loading.LoadImageOrName().transform(results) is results
+
+
 @pytest.mark.parametrize('name', ['', ' '])
 def test_empty_name_of_the_last_checkpoint(tmp_path, name):
     """mmengine writes the name in place; a run that is killed meanwhile leaves none."""
@@ -94,13 +100,56 @@ def test_lr_of_another_batch_size(caplog):
     assert not caplog.text
     checks.warn_of_lr(runner(1), cfg)
     assert '1 process(es) x 256 images x 4 accumulated = 1024' in caplog.text
-    assert 'give --cfg-options optim_wrapper.optimizer.lr=0.001' in caplog.text
+    assert 'give --auto-scale-lr or --cfg-options optim_wrapper.optimizer.lr=0.001' in caplog.text
     caplog.clear()
     cfg.auto_scale_lr.enable = True
     checks.warn_of_lr(runner(1), cfg)
     cfg.auto_scale_lr = None
     checks.warn_of_lr(runner(1), cfg)
     assert not caplog.text
+
+
+@pytest.mark.parametrize('counts', [{}, {'accumulative_counts': 4}])
+def test_scaling_of_the_lr_counts_batches_that_are_summed(counts):
+    cfg = Config(dict(optim_wrapper=counts, auto_scale_lr=dict(enable=False, base_batch_size=64)))
+    checks.scale_lr(cfg)
+    assert cfg.auto_scale_lr.enable
+    assert cfg.auto_scale_lr.base_batch_size == 64 / counts.get('accumulative_counts', 1)
+
+
+@pytest.mark.parametrize('keys', [('lr',), ('lr', 'initial_lr')])
+def test_lr_of_the_checkpoint_that_is_kept(caplog, keys):
+    """The optimiser's state replaces what the config says."""
+    model = torch.nn.Linear(2, 3)
+
+    def groups(*lrs):
+        return [dict.fromkeys(keys, lr) for lr in lrs]
+
+    hook, here = checks.SameModel('--resume: a.pth', ''), runner(1)
+    here.model, here.optim_wrapper = model, SimpleNamespace(param_groups=groups(0.1, 0.2))
+    content = {'state_dict': model.state_dict(), 'meta': {'epoch': 1, 'iter': 5}}
+    for state in ({}, {'param_groups': groups(0.1)}, {'param_groups': groups(0.1, 0.2)}):
+        hook.after_load_checkpoint(here, {**content, 'optimizer': state})
+    assert not caplog.text
+    hook.after_load_checkpoint(here, {**content, 'optimizer': {'param_groups': groups(0.1, 0.5)}})
+    assert 'lr and the schedule of the checkpoint: 0.5, not the 0.2 of the config' in caplog.text
+
+
+def test_first_start_of_a_command_that_always_resumes(tmp_path):
+    """It begins with what the config loads; later starts go on with the last checkpoint."""
+    torch.save({'state_dict': {}}, tmp_path / 'coco.pth')
+    settings = dict(model=dict(), work_dir=str(tmp_path / 'run'), load_from=str(tmp_path / 'coco.pth'))
+    cfg = Config(dict(settings))
+    settle_start(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, settings['load_from'])
+    cfg = Config({**settings, 'load_from': None})
+    settle_start(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/last_checkpoint').write_text('epoch_1.pth')
+    cfg = Config(dict(settings))
+    settle_start(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, None)
 
 
 def test_checkpoint_of_another_model():

@@ -4,17 +4,21 @@ import itertools
 import random
 import signal
 import subprocess
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from cvt_backbone import training as hooks
+from cvt_backbone.errors import TrainingStopped
 from cvt_backbone.training import start_worker
 from cvt_backbone.training.random_state import random_state, set_random_state, set_seed
-from helpers.layer_trainings import Noise, make
+from helpers.layer_trainings import Act, Layer, Noise, make, terminate
 
 
 def test_random_state():
@@ -39,6 +43,47 @@ def test_processes_resume_with_numbers_of_their_own(tmp_path, monkeypatch):
         drawn.append(torch.rand(()))
     assert drawn[0] == expected
     assert len(set(map(float, drawn))) == 3
+
+
+class Seen(Hook):
+    """Notes the images of each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen += data_batch['inputs'][:, 0].int().tolist()
+
+
+def test_resumed_epoch_goes_on_in_its_order_without_a_seed_in_the_config(tmp_path):
+    """mmengine makes the sampler with a new seed before it reads that of the checkpoint."""
+
+    def start(*hooks, resume=False):
+        seen = Seen()
+        runner = Runner(
+            Layer(),
+            str(tmp_path),
+            train_dataloader=dict(
+                dataset=Noise(12, drawn=False),
+                batch_size=2,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=dict(type='default_collate'),
+            ),
+            train_cfg=dict(type='ResumableEpochLoop', max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+            default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1), logger=None),
+            custom_hooks=[dict(type='RandomStateHook'), seen, *hooks],
+            default_scope='mmengine',
+            experiment_name=f'{tmp_path.name}{resume}',
+            resume=resume,
+        )
+        with suppress(TrainingStopped):
+            runner.train()
+        return seen.seen
+
+    first = start(Act('after_train_iter', 1, terminate))
+    assert 0 < len(first) < 12
+    assert sorted(first + start(resume=True)) == list(range(12))
 
 
 def test_workers_draw_their_own_numbers():

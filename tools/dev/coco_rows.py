@@ -8,6 +8,7 @@ excerpts of COCO and CamVid, and writes into its own metafile.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def main() -> None:
             continue
         for command in commands(args, name):
             print(shlex.join(command), flush=True)
-            status = subprocess.run(command, cwd=ROOT).returncode
+            status = subprocess.run(command, cwd=ROOT, env={**os.environ, 'PYTHON': sys.executable}).returncode
             if status:
                 print(f'error: {name} ended with status {status}; the same call goes on', file=sys.stderr)
                 sys.exit(status)
@@ -103,14 +104,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--data', type=Path, help='the folder with coco/ and ade/ (default: data; for --smoke ../shared/data)'
     )
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/rows'), help='default: %(default)s')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/rows or, for --smoke, work_dirs/rows-smoke')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='rows by a part of their names (default: all)')
     parser.add_argument('--dry-run', action='store_true', help='print commands, GPU hours and disk space')
     parser.add_argument('--smoke', action='store_true', help='two steps a row at tiny size, on CPU')
     args = parser.parse_args()
     if args.gpus < 1 or 16 % args.gpus:
         raise InputError(f'GPUS: must divide the batch of 16 images, as 1, 2, 4, 8 and 16 do, got {args.gpus}')
-    args.work_dir = args.work_dir.resolve()  # the commands run in the checkout
+    default = ROOT / 'work_dirs' / ('rows-smoke' if args.smoke else 'rows')
+    args.work_dir = (args.work_dir or default).resolve()  # the commands run in the checkout
+    if not args.smoke and smoke_config(args, 'x').parent.is_dir():
+        raise InputError(f'--work-dir: {args.work_dir} holds a smoke run, whose checkpoints are no rows; give another')
     args.data = (args.data or (ROOT.parent / 'shared/data' if args.smoke else Path('data'))).resolve()
     return args
 

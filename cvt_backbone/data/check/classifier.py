@@ -44,10 +44,12 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
                 f'{folder}/CLASS/IMAGE'
             )
         if expected is not None and len(names) != expected:
+            # mmengine looks at the one outside of the model only if there is none in it.
+            place = '' if cfg.get('data_preprocessor') and not cfg.model.get('data_preprocessor') else 'model.'
             raise InputError(
                 f'data_root: {folder} has {len(names)} class folders, but model.head.num_classes is {expected}; '
                 f'give --cfg-options model.head.num_classes={len(names)} '
-                f'model.data_preprocessor.num_classes={len(names)}, or the right folder'
+                f'{place}data_preprocessor.num_classes={len(names)}, or the right folder'
             )
         if not any(found for _, _, found in os.walk(folder, followlinks=True)):
             raise InputError(f'data_root: the class folders of {folder} hold no image, and the {split} data need some')

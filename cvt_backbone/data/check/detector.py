@@ -50,7 +50,7 @@ def check_detector(cfg: Config, *splits: str, known: Mapping[Path, CocoFile] | N
             path = Path(dataset.ann_file)
             key = path.resolve()
             if key not in files:
-                files[key] = parse_coco(load_coco(path), path)
+                files[key] = parse_coco(load_coco(path, split == 'train' or _compares(evaluators)), path)
             file, classes = files[key], classes_of(split, dataset)
             wanted = _check_order(split, file, classes)
             if not dataset.return_classes:  # otherwise the classes are words in a prompt
@@ -127,12 +127,19 @@ def _check_masks(split: str, file: CocoFile, wanted: np.ndarray, settings: dict,
     if not with_mask and not compared:
         return
     used = wanted & file.used
+    undrawn = wanted & ~file.drawn
     lacking = used & (file.masks == NO_MASK)
     if lacking.any():
         advice = 'give masks, or write a config without them: cvt-backbone new'
         raise InputError(
             f'annotations: {lacking.sum()} of {used.sum()} boxes of the {split} data in {file.path} have no mask, and '
             f'the config trains or compares masks; {advice}'
+        )
+    if compared and undrawn.any():
+        name = file.names[file.images[undrawn][0]]
+        raise InputError(
+            f'annotations: {undrawn.sum()} masks of the {split} data in {file.path} are empty or no polygon, at which '
+            f"COCO's evaluation stops; remove these annotations, the first of which is in {name}"
         )
     wrong = used & ~file.fits
     if wrong.any():
@@ -163,6 +170,16 @@ def _check_evaluators(split: str, file: CocoFile, evaluators: list[dict]) -> Non
             if not Path(ann_file).is_file():
                 raise InputError(f'{split}_evaluator.ann_file: {ann_file} does not exist')
             warn(f'{split}_evaluator.ann_file is {ann_file}, but the {split} data are those of {file.path}')
+        if _compares([evaluator]) and file.has_other_ids:
+            raise InputError(
+                f"annotations: ids of annotations in {file.path} are no numbers, and COCO's evaluation stops at them; "
+                f'number them from 1, as cvt-backbone new does'
+            )
+        if _compares([evaluator]) and file.has_id_zero:
+            warn(
+                f"{file.path} numbers its annotations from 0, and COCO's evaluation never counts that object as found: "
+                f'AP is too low, by much if there are few objects; number them from 1, as cvt-backbone new does'
+            )
         if _compares([evaluator]) and file.lacks_iscrowd:
             raise InputError(
                 f"annotations: {file.lacks_iscrowd} annotations of {file.path} have no iscrowd, which COCO's "

@@ -13,6 +13,7 @@ from mmengine.registry import Registry
 from ...configs import as_list, datasets_of, dicts, kind_of
 from ...errors import InputError
 
+DOWNLOADED = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')  # mmpretrain's kinds that fetch themselves
 CLASS_FOLDERS = ('ImageNet', 'ImageNet21k', 'CustomDataset')  # mmpretrain's kinds whose `split` is a folder
 
 
@@ -28,12 +29,15 @@ def check_data(cfg: Config, *splits: str) -> None:
     """
     for split in splits:
         for dataset in local_datasets(cfg, split):
+            if kind_of(dataset) in DOWNLOADED and dataset.get('download', True):
+                continue
             root = Path(dataset.get('data_root') or '')
             if not root.is_dir():
                 digits = digits_folder(root)
+                name = 'data_root' if cfg.get('data_root') else f'{split}_dataloader.dataset.data_root'
                 raise InputError(
                     f'data_root: the {split} data of this config should be in {root}, which is not there; '
-                    f'give the folder by --cfg-options data_root=FOLDER'
+                    f'give the folder by --cfg-options {name}=FOLDER'
                     + (f', or make it: cvt-backbone digits {digits}' if digits else '')
                 )
             ann_file = dataset.get('ann_file')

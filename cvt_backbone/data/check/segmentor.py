@@ -89,8 +89,9 @@ def _check_labels(split: str, dataset: Any, content: MaskContent, classes: list[
     labels = np.arange(256)
     if dataset.reduce_zero_label:
         labels = np.where(np.isin(labels, (0, 255)), 255, labels - 1)
+    before = labels.copy()
     for old, new in (dataset.label_map or {}).items():
-        labels[np.arange(256) == old] = new
+        labels[before == old] = new
     seen = np.flatnonzero(content.pixels)
     wrong = [i for i in seen.tolist() if labels[i] >= len(classes) and labels[i] not in (IGNORED, ignored)]
     if wrong:

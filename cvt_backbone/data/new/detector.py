@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,23 @@ from ...configs.text import Code, Noted
 from ...errors import InputError, first_of
 from ..coco import NO_MASK, RUN_LENGTHS, CocoFile, load_coco, parse_coco
 from ..convert import convert
-from ..find import BoxSource, find_boxes, find_images, is_converted
+from ..find import CONVERTED, BoxSource, find_boxes, find_images, is_converted
 from ..preview import draw_boxes
 from ..table import box_rows
 from .heads import class_settings, model_setting
-from .plan import SPLITS, Place, Plan, Request, Settings, common_root, find_dataset, loads_with, same_data, start
+from .plan import (
+    SPLITS,
+    Place,
+    Plan,
+    Request,
+    Settings,
+    common_root,
+    find_dataset,
+    loads_with,
+    overlap,
+    same_data,
+    start,
+)
 from .schedule import make_schedule, propose_batch
 
 # Settings of a COCO data set that a new one overrides or may keep.
@@ -37,13 +50,17 @@ def new_detector(cfg: Config, request: Request) -> Plan:
     _refuse(cfg)
     splits = (('train', request.train), ('val', request.val))
     sources = [find_boxes(f'--{split}', path, split, request.images) for split, path in splits]
-    notes = [same_data(request)] if _same(*sources) else []
-    contents, paths, converted = _read(sources)
+    contents, paths, converted, notes = _read(sources)
     files = [parse_coco(content, path) for content, path in zip(contents, paths, strict=True)]
     images = [
-        source.images or find_images(f'--{source.split}', path, file.names, request.images, source.split)
-        for source, path, file in zip(sources, paths, files, strict=True)
+        source.images or find_images(f'--{source.split}', source.annotations, file.names, request.images, source.split)
+        for source, file in zip(sources, files, strict=True)
     ]
+    if _same(*sources):
+        notes.append(same_data(request))
+    else:
+        places = zip(images, files, strict=True)
+        notes += overlap(request, *([os.path.join(folder, name) for name in file.names] for folder, file in places))
     classes = _classes(files, request.classes)
     masks = _masks(cfg, files)
     batch = request.batch or propose_batch(cfg, len(files[0].names))
@@ -84,25 +101,53 @@ def _same(train: BoxSource, val: BoxSource) -> bool:
     return (train.annotations, train.images, train.listed) == (val.annotations, val.images, val.listed)
 
 
-def _read(sources: Sequence[BoxSource]) -> tuple[list[dict], list[Path], dict[Path, dict]]:
-    """Contents and paths of the COCO files, and those of them that are to be written."""
+def _read(sources: Sequence[BoxSource]) -> tuple[list[dict], list[Path], dict[Path, dict], list[str]]:
+    """Contents and paths of the COCO files, those of them that are to be written, and notes on these."""
     others = [source for source in sources if source.kind != 'COCO']
     if len({source.kind for source in others}) > 1:
         raise InputError('--val: one split is Pascal VOC and the other YOLO; give both in one format')
     made = dict(zip((source.split for source in others), convert(others) if others else [], strict=True))
-    contents, paths, converted = [], [], {}
+    contents, paths, converted, notes = [], [], {}, []
     for source in sources:
         if source.split in made:
-            path = source.root / f'instances_{source.split}.json'
-            if path.exists() and not is_converted(path):
-                raise InputError(f'--{source.split}: {path} would be written, but is there already; move it away')
-            converted[path] = made[source.split]
-            contents.append(made[source.split])
+            path, content = source.root / f'instances_{source.split}.json', made[source.split]
         else:
-            path = source.annotations
-            contents.append(load_coco(path))
+            path, content = source.annotations, load_coco(source.annotations)
+            if source.split == 'val' and not _can_be_compared(content):
+                path, content = source.root / f'instances_{source.split}_from_1.json', _numbered(content)
+                notes.append(f"{source.annotations}: COCO's evaluation needs annotations numbered from 1, as in {path}")
+        if path != source.annotations:
+            _check_new(source, path)
+            converted[path] = content
+        contents.append(content)
         paths.append(path)
-    return contents, paths, converted
+    return contents, paths, converted, notes
+
+
+def _can_be_compared(content: dict[str, Any]) -> bool:
+    """Whether COCO's evaluation can tell each annotation by its id, which it cannot by 0 or by text."""
+    ids = [entry.get('id') for entry in content['annotations'] if isinstance(entry, dict)]
+    return all(isinstance(number, int) and number for number in ids if number is not None)
+
+
+def _numbered(content: dict[str, Any]) -> dict[str, Any]:
+    """A copy with annotations numbered from 1; an entry that is none stays, for the reader to complain about."""
+    annotations = [
+        {**entry, 'id': i} if isinstance(entry, dict) and 'id' in entry else entry
+        for i, entry in enumerate(content['annotations'], 1)
+    ]
+    rest = {key: value for key, value in content.items() if key not in ('info', 'annotations')}
+    return {'info': {'description': f'{CONVERTED}COCO'}, **rest, 'annotations': annotations}  # read from its head
+
+
+def _check_new(source: BoxSource, path: Path) -> None:
+    """See that a converted file can be written."""
+    if path.exists() and not is_converted(path):
+        raise InputError(f'--{source.split}: {path} would be written, but is there already; move it away')
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(
+            f'--{source.split}: {path} is to be written, and the folder is read-only; give one of links to the data'
+        )
 
 
 def _classes(files: Sequence[CocoFile], wanted: Sequence[str] | None) -> list[str]:
@@ -196,6 +241,8 @@ def _evaluators(cfg: Config, ann_file: str, masks: str) -> Settings:
         metric = old.get('metric', 'bbox')
         if masks == 'off':
             new['metric'] = 'bbox'
+        if old.get('sort_categories'):  # by id, as Objects365 wants it; the data set goes by the order in the file
+            new['sort_categories'] = False
     else:
         metric = 'bbox' if masks in ('off', 'none') else ['bbox', 'segm']
         new = dict(_delete_=True, type='CocoMetric', **new, metric=metric)

@@ -129,6 +129,32 @@ def loads_with(load: str, pipeline: Code) -> Code:
     return Code(f"[{load} if step.type == 'LoadAnnotations' else step for step in {pipeline}]")
 
 
+def overlap(request: Request, train: Iterable[str], val: Iterable[str]) -> list[str]:
+    """Compare the images of both splits.
+
+    Args:
+        request: What the user gave.
+        train: Paths of those to train on.
+        val: Paths of those to validate on.
+
+    Returns:
+        A note, if some are in both.
+
+    Raises:
+        InputError: A folder for validation has all images of training: a list or folder of its own is missing.
+    """
+    seen, held_out = ({os.path.realpath(path) for path in paths} for paths in (train, val))
+    both = seen & held_out
+    if both == seen and request.val.is_dir():
+        raise InputError(
+            f'--val: the {len(held_out)} images of validation include all {len(seen)} of training, such as '
+            f'{min(both)}; name the folder or the list of the others'
+        )
+    if not both:
+        return []
+    return [f'{len(both)} of {len(held_out)} images of validation are also trained on: their scores say nothing']
+
+
 def same_data(request: Request) -> str:
     """The message about training and validation data that are the same.
 

@@ -16,7 +16,19 @@ from ..masks import MaskContent, MaskedImages, pair_up, read_masks
 from ..preview import colours, draw_masks
 from ..table import mask_rows
 from .heads import class_settings, model_setting
-from .plan import SPLITS, Place, Plan, Request, Settings, common_root, find_dataset, loads_with, same_data, start
+from .plan import (
+    SPLITS,
+    Place,
+    Plan,
+    Request,
+    Settings,
+    common_root,
+    find_dataset,
+    loads_with,
+    overlap,
+    same_data,
+    start,
+)
 from .schedule import make_schedule, propose_batch
 
 DEFAULTS = dict(img_suffix='.jpg', seg_map_suffix='.png')  # of BaseSegDataset
@@ -37,6 +49,7 @@ def new_segmentor(cfg: Config, request: Request) -> Plan:
     if train == val:
         same_data(request)  # raises: masks are folders
     data = [pair_up(source.images, source.masks, source.listed) for source in (train, val)]
+    notes = overlap(request, *([image for image, _ in split.pairs()] for split in data))
     contents = [read_masks(split.pairs()) for split in data]
     highest = max(max(content.ids, default=0) for content in contents)
     if len(set(contents[0].ids)) < 2:
@@ -53,7 +66,8 @@ def new_segmentor(cfg: Config, request: Request) -> Plan:
         )
     palette = _palette(contents, len(classes))
     batch = request.batch or propose_batch(cfg, contents[0].read)
-    notes = [] if named_by else [f'the masks name no classes: give --classes NAME,NAME,... or {NAMES_FILE} beside them']
+    if not named_by:
+        notes.append(f'the masks name no classes: give --classes NAME,NAME,... or {NAMES_FILE} beside them')
     settings = [
         *start(cfg, request, classes, 'In the order of the label ids, from 0; 255 is of no class.'),
         *_data(cfg, data, palette, batch),
