@@ -39,7 +39,7 @@ def main() -> None:
     from ..training.checks import SameModel, scale_lr, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
     from ..training.robust import add_robust, dropped_hooks
-    from ..training.start import check_last, settle_start, skip_init_cfg, starts_from_init_cfg
+    from ..training.start import settle_last, settle_start, skip_init_cfg, starts_from_init_cfg
     from ..training.versions import log_versions
     from ..training.weights import TranslatedWeights
 
@@ -47,8 +47,8 @@ def main() -> None:
     check_data(cfg, 'train', 'val')
     if not args.no_check:
         check_annotations(cfg, 'train', 'val', launcher=args.launcher)
-    settle_work_dir(cfg, args.work_dir, args.config)
     settle_start(cfg, args.resume)
+    settle_work_dir(cfg, args.work_dir, args.config)
     set_launcher(cfg, args.launcher)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -68,7 +68,7 @@ def main() -> None:
             f'custom_hooks: the list of this config leaves out {" and ".join(dropped)}; add them, or give --robust',
             stacklevel=1,
         )
-    check_last(cfg)
+    settle_last(cfg, args.resume)
     initialise = starts_from_init_cfg(cfg)
     if initialise:
         fetch_pretrained(cfg)

@@ -18,38 +18,44 @@ def settle_start(cfg: Config, resume: str | None = None) -> None:
     """Settle ``cfg.resume`` and ``cfg.load_from``, and see that the files a training opens are there and safe.
 
     Args:
-        cfg: The config with its ``work_dir``; an address in ``load_from`` becomes a file of this machine. Addresses in
-            ``init_cfg`` wait.
-        resume: What ``--resume`` gave: a checkpoint, or ``auto`` for the last one of the work dir. A first start has
-            none yet, and begins with ``load_from`` if the config names it.
+        cfg: The config; an address in ``load_from`` becomes a file of this machine. Addresses in ``init_cfg`` wait.
+        resume: What ``--resume`` gave: a checkpoint, or ``auto``, which waits for :func:`settle_last`.
 
     Raises:
         InputError: A file is not there, is damaged, or would run code.
     """
     if resume and resume != 'auto':
         cfg.resume, cfg.load_from = True, resume
-    elif resume:
-        begun = Path(cfg.work_dir, 'last_checkpoint').is_file()
-        cfg.resume = begun or not cfg.get('load_from')
-        cfg.load_from = None if cfg.resume else cfg.load_from
-    source = cfg.get('load_from')
-    if source and not _is_of_deepspeed(cfg, source):
-        cfg.load_from = check_checkpoint('--resume' if cfg.get('resume') else 'load_from', source)
+    if resume != 'auto':
+        _check_load_from(cfg)
     for part in dicts(cfg.model):
         for path in (part.get('checkpoint') if is_pretrained(part) else None, part.get('pretrained')):
             if isinstance(path, str) and '://' not in path:
                 check_checkpoint('init_cfg', path)
 
 
-def check_last(cfg: Config) -> None:
-    """See that the checkpoint with which a run resumes by itself can be read safely.
+def _check_load_from(cfg: Config) -> None:
+    source = cfg.get('load_from')
+    if source and not _is_of_deepspeed(cfg, source):
+        cfg.load_from = check_checkpoint('--resume' if cfg.get('resume') else 'load_from', source)
+
+
+def settle_last(cfg: Config, resume: str | None = None) -> None:
+    """Settle the checkpoint with which a run resumes by itself, and see that it can be read safely.
 
     Args:
         cfg: The config with its ``work_dir``.
+        resume: What ``--resume`` gave. With ``auto`` a first start, whose work dir has no checkpoint yet, begins with
+            ``load_from`` if the config names it.
 
     Raises:
         InputError: It is not there, is damaged, or would run code.
     """
+    if resume == 'auto':
+        cfg.resume = Path(cfg.work_dir, 'last_checkpoint').is_file() or not cfg.get('load_from')
+        if cfg.resume:
+            cfg.load_from = None
+        _check_load_from(cfg)
     if not cfg.get('resume') or cfg.get('load_from') or not Path(cfg.work_dir, 'last_checkpoint').is_file():
         return
     last = find_latest_checkpoint(cfg.work_dir)

@@ -12,7 +12,7 @@ from cvt_backbone.configs import load_config
 from cvt_backbone.errors import InputError
 from cvt_backbone.training import checks
 from cvt_backbone.training import image_loading as loading
-from cvt_backbone.training.start import check_last, settle_start
+from cvt_backbone.training.start import settle_last, settle_start
 from helpers import ROOT
 from helpers.class_folders import DIGITS, IMAGENET, classifier, make_folders
 from helpers.tools import tool
@@ -77,9 +77,9 @@ def test_empty_name_of_the_last_checkpoint(tmp_path, name):
     """mmengine writes the name in place; a run that is killed meanwhile leaves none."""
     (tmp_path / 'last_checkpoint').write_text(name)
     with pytest.raises(InputError, match=r'--resume: .*last_checkpoint is empty, .*--resume CHECKPOINT'):
-        check_last(Config(dict(resume=True, work_dir=str(tmp_path))))
+        settle_last(Config(dict(resume=True, work_dir=str(tmp_path))))
     for other in (dict(), dict(resume=False), dict(resume=True, load_from='named.pth')):  # which do not read it
-        check_last(Config(dict(other, work_dir=str(tmp_path))))
+        settle_last(Config(dict(other, work_dir=str(tmp_path))))
 
 
 def runner(world_size):
@@ -141,14 +141,17 @@ def test_first_start_of_a_command_that_always_resumes(tmp_path):
     settings = dict(model=dict(), work_dir=str(tmp_path / 'run'), load_from=str(tmp_path / 'coco.pth'))
     cfg = Config(dict(settings))
     settle_start(cfg, 'auto')
+    settle_last(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, settings['load_from'])
     cfg = Config({**settings, 'load_from': None})
     settle_start(cfg, 'auto')
+    settle_last(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (True, None)
     (tmp_path / 'run').mkdir()
-    (tmp_path / 'run/last_checkpoint').write_text('epoch_1.pth')
+    (tmp_path / 'run/last_checkpoint').write_text(settings['load_from'])
     cfg = Config(dict(settings))
     settle_start(cfg, 'auto')
+    settle_last(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (True, None)
 
 
