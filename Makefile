@@ -52,4 +52,4 @@ $(READY) $(UPSTREAM)/.ready: setup.py tools/setup_venv.sh $(wildcard requirement
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) work_dirs site
+	rm -rf $(VENV) $(UPSTREAM) site

@@ -164,11 +164,14 @@ def fit(model: nn.Module, contents: tuple[Any, str, Path | None], path: str) -> 
 
 
 def state_of(content: Any) -> Mapping[str, Any]:
-    """The weights in what a file of mmengine holds, without the prefix of DataParallel; empty if it holds none."""
+    """The weights in what a file of mmengine holds, by the names of a model; empty if it holds none.
+
+    DataParallel puts ``module.`` before all names, torch.compile ``_orig_mod.`` before those of what it compiled.
+    """
     state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
     if not isinstance(state, Mapping):
         return {}
-    return {str(name).removeprefix('module.'): value for name, value in state.items()}
+    return {str(name).removeprefix('module.').replace('_orig_mod.', ''): value for name, value in state.items()}
 
 
 def is_whole_model(state: Mapping[str, Any]) -> bool:

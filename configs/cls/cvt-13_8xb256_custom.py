@@ -1,6 +1,6 @@
 # A template for class folders of one's own, data/custom/{train,val}/CLASS/*.jpg, from ImageNet-1k weights, at lr 1e-4
 # times batch / 512. Copy it, set the two names below, and train with --auto-scale-lr.
-_base_ = ['./cvt-13_8xb256_in1k.py', '../_base_/backbones.py']
+_base_ = [__import__('cvt_backbone').config_path(name) for name in ('cls/cvt-13_8xb256_in1k.py', '_base_/backbones.py')]
 
 data_root = 'data/custom/'
 num_classes = 2

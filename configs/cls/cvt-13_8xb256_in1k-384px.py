@@ -1,4 +1,5 @@
-# Fine-tuning and evaluation at 384x384, from the checkpoint that cvt-13_8xb256_in1k.py writes.
+# Fine-tuning and evaluation at 384x384, from the backbone of the checkpoint that cvt-13_8xb256_in1k.py writes. To keep
+# its head, too, as the official code does: --cfg-options load_from=work_dirs/cvt-13_8xb256_in1k/epoch_300.pth
 # 8 GPUs x 256 images = 2048 per step; for other sizes --auto-scale-lr.
 _base_ = [
     '../_base_/models/cvt-13_cls.py',

@@ -21,7 +21,8 @@ from .readers import name_head, read_file
 from .shapes import LISTED, Shapes, compare_shapes, expected_shapes, infer_arch, nearest_arch, shapes_of
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module', 'state_dict_ema', 'model_ema')
-_PREFIXES = ('module.', '_orig_mod.', 'model.')  # of DataParallel, torch.compile and training scripts
+_PREFIXES = ('module.', 'model.')  # of DataParallel and training scripts
+_COMPILED = '_orig_mod.'  # before the names of what torch.compile compiled, the model or a part of it
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 _TORCH_FORMATS = {
@@ -153,6 +154,7 @@ def _unwrap(content: Any, path: str | Path) -> tuple[dict[str, Tensor], bool]:
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str, path: str | Path) -> dict[str, Tensor]:
+    tensors = {key.replace(_COMPILED, ''): tensor for key, tensor in tensors.items()}
     if prefix:
         prefix = prefix.rstrip('.') + '.'
         tensors = {key[len(prefix) :]: tensor for key, tensor in tensors.items() if key.startswith(prefix)}

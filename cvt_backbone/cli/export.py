@@ -25,7 +25,7 @@ from ..files import check_writable
 from .common import add_config, make_parser
 
 
-def check_out(path: Path) -> None:
+def check_out(path: Path, force: bool) -> None:
     """See that the file can be written, before the work starts.
 
     Raises:
@@ -33,6 +33,8 @@ def check_out(path: Path) -> None:
     """
     if path.is_dir():
         raise InputError(f'--out: {path} is a folder; give the name of a file')
+    if path.exists() and not force:
+        raise InputError(f'--out: {path} exists; give another name, or --force to replace it')
     check_writable('--out', path.parent)
 
 
@@ -51,6 +53,7 @@ def main() -> None:
     )
     parser.add_argument('--format', required=True, help='onnx, openvino, torch-export or torchscript')
     parser.add_argument('-o', '--out', metavar='FILE', type=Path, required=True, help='file to write')
+    parser.add_argument('--force', action='store_true', help='replace the file if it exists')
     parser.add_argument(
         '--part', help='backbone, features, classifier or segmentor (default: as much as the model allows)'
     )
@@ -85,7 +88,7 @@ def main() -> None:
     else:
         model, meta = load_trained(cfg, args.checkpoint)
     calibration = make_calibration(cfg, model, args.int8, args.size) if args.int8 else None
-    check_out(args.out)
+    check_out(args.out, args.force)
     exported = make_exported(cfg, model, part, meta, args.deploy)
     deviations = write(exported, args.format, args.out, args.size, calibration)
     weights = 'weights of the checkpoint' if args.checkpoint else 'initial weights, as no checkpoint was given'

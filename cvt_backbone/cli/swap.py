@@ -98,12 +98,12 @@ def check(old: Config, new: Config) -> None:
     """Print levels, strides and parameters before and after; try the new model on a random image.
 
     Raises:
-        InputError: The new model cannot be built, or its loss or prediction fails.
+        InputError: The new model cannot be built, or its loss or prediction fails and the original's does not.
     """
-    from ..analysis import trial
     from ..models import build_random
     from ..swap import measure
 
+    original = model = None
     for name, cfg in (('before', old), ('after', new)):
         if cfg.default_scope != 'mmpretrain':
             seen = measure(cfg)
@@ -116,14 +116,32 @@ def check(old: Config, new: Config) -> None:
                 raise InputError(f'--check: the model cannot be built: {error}') from error
             print(f'{name}: the original model cannot be built here: {error}')
             continue
+        original = model if name == 'before' else original
         print(f'{name}: {_count(model) / 1e6:.2f} M parameters, {_count(_backbone(model)) / 1e6:.2f} M in the backbone')
-    batch = trial.random_batch(new, CHECK_SIZE)
     try:
-        losses = trial.take_step(model, batch)
-        predictions = trial.predict(model, batch)
+        losses, predictions = _try(new, model)
     except Exception as error:  # whatever a model raises
+        if original is not None and (first := _failure(old, original)):
+            print(f'not tried: random images do not suit the original model either, which fails: {first}')
+            return
         raise InputError(f'--check: the model fails on a random image: {error}') from error
     print(f'loss on a random image: {losses["loss"].item():.3f}; prediction: {type(predictions[0]).__name__}')
+
+
+def _try(cfg: Config, model: nn.Module) -> tuple[dict, list]:
+    """Losses of a step and predictions on random images."""
+    from ..analysis import trial
+
+    batch = trial.random_batch(cfg, CHECK_SIZE)
+    return trial.take_step(model, batch), trial.predict(model, batch)
+
+
+def _failure(cfg: Config, model: nn.Module) -> Exception | None:
+    try:
+        _try(cfg, model)
+    except Exception as error:
+        return error
+    return None
 
 
 def _count(model: nn.Module) -> int:

@@ -85,8 +85,10 @@ def drop_weights(cfg: Config, owner: dict) -> None:
     """Take out the weights of a whole model, which go with those of its backbone."""
     for part in (cfg.model, owner):
         part.pop('pretrained', None)
-        if is_pretrained(part.get('init_cfg')):
-            del part['init_cfg']
+        if 'init_cfg' in part and without_pretrained(part['init_cfg']) != part['init_cfg']:
+            part['init_cfg'] = without_pretrained(part['init_cfg'])
+            if part['init_cfg'] is None:
+                del part['init_cfg']
     if cfg.get('load_from'):
         cfg.load_from = None
 

@@ -285,7 +285,7 @@ def largest_deviation(exported: Exported, run: Runner, shapes: list[tuple[int, i
     Returns:
         The largest difference of any output over the largest absolute value of that output, if that is above 1.
     """
-    worst = 0.0
+    worst = torch.zeros(())
     for batch, height, width in shapes:
         generator = torch.Generator().manual_seed(height * width)
         image = torch.randn(batch, exported.backbone.in_channels, height, width, generator=generator)
@@ -295,5 +295,5 @@ def largest_deviation(exported: Exported, run: Runner, shapes: list[tuple[int, i
         for a, b in zip(expected, run(image), strict=True):
             if a.shape != b.shape:
                 return float('inf')
-            worst = max(worst, ((a - b).abs().max() / a.abs().max().clamp(min=1)).item())
-    return worst
+            worst = worst.maximum((a - b).abs().max() / a.abs().max().clamp(min=1))  # NaN stays NaN
+    return worst.item()

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from mmengine.config import ConfigDict
 
 from ..archs import get_arch
-from ..configs import check_dict, kind_of
+from ..configs import check_dict, image_channels, kind_of
 from ..errors import SwapError
+
+OTHER_HEADS = ('CSRAClsHead', 'DeiTClsHead')  # of a map; of two tokens
 
 
 def is_classifier(model: Mapping) -> bool:
@@ -25,17 +27,22 @@ def swap_classifier(model: dict, arch: str | Mapping, options: Mapping) -> None:
         options: Further arguments of CvT.
 
     Raises:
-        SwapError: The neck does more than pool, or the head has no ``in_channels``.
+        SwapError: The neck does more than pool, or the head does not read one vector or has no ``in_channels``.
     """
     description = get_arch(arch)
     neck, head = model.get('neck'), check_dict('head', model.get('head') or {})
     if neck and kind_of(neck) != 'GlobalAveragePooling':
         kind = kind_of(neck) or repr(neck)
         raise SwapError(f'neck: {kind} is not GlobalAveragePooling, which the cls token of CvT replaces')
+    if kind_of(head) in OTHER_HEADS:
+        raise SwapError(f'head: {kind_of(head)} reads more than one vector, which is what CvT gives')
     if not isinstance(head.get('in_channels'), int):
         raise SwapError(f'head: {head.get("type")} has no single in_channels to fit')
     last = description.num_stages - 1
     out_type = 'cls_token' if description.cls_token[last] else 'avg_featmap'
+    channels = image_channels(model)
     model['backbone'] = ConfigDict(type='CvT', arch=arch, out_indices=(last,), out_type=out_type, **options)
+    if channels != 3:
+        model['backbone']['in_channels'] = channels
     model['neck'] = None
     head['in_channels'] = description.embed_dims[last]

@@ -78,7 +78,10 @@ def swap_backbone(
             notes = _swap(owner, arch, options)
     drop_weights(cfg, owner)
     if 'init_cfg' not in options:
-        notes = [*notes, *settle_weights(owner['backbone'], arch, pretrained)]
+        preprocessor = (
+            owner.get('data_preprocessor') or cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+        )
+        notes = [*notes, *settle_weights(owner['backbone'], arch, pretrained, preprocessor)]
     notes = [*notes, *settle_optimiser(cfg, optim)]
     add_import(cfg)
     for note in notes:

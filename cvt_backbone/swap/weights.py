@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 
 from ..archs import get_arch
 from ..backbone import CvT
 from ..checkpoints import shapes_of
 from ..checkpoints.shapes import expected_shapes
-from ..configs import zoo_address
+from ..configs import shipped, zoo_address
 
+ZOO_IMAGES = '_base_/models/segmentor_cvt-13.py'  # whose data_preprocessor is that of the published weights
 RANDOM = "the backbone starts from random weights; pretrained='FILE' or --pretrained FILE gives it others"
 
 
-def settle_weights(backbone: dict, arch: str | Mapping, pretrained: str | bool | None) -> list[str]:
+def settle_weights(
+    backbone: dict, arch: str | Mapping, pretrained: str | bool | None, preprocessor: Mapping | None
+) -> list[str]:
     """Name the weights that CvT starts from, in place.
 
     Args:
         backbone: Settings of CvT.
         arch: Architecture that was asked for.
+        preprocessor: What normalises the images.
         pretrained: See :func:`cvt_backbone.swap_backbone`.
 
     Returns:
@@ -36,8 +41,24 @@ def settle_weights(backbone: dict, arch: str | Mapping, pretrained: str | bool |
             return [f'{name} has no published weights: {RANDOM}']
         if misfits := _misfits(backbone, arch):
             return [f'the published weights of {arch} do not fit {misfits[0]} of these settings: {RANDOM}']
+        notes = _compare_images(preprocessor or {}, arch)
+    else:
+        notes = []
     backbone['init_cfg'] = ConfigDict(type='Pretrained', checkpoint=pretrained)
-    return []
+    return notes
+
+
+def _compare_images(preprocessor: Mapping, arch: str) -> list[str]:
+    """A note if images are normalised otherwise than those on which the published weights were trained."""
+    zoo = Config.fromfile(shipped('configs') / ZOO_IMAGES).model.data_preprocessor
+    is_rgb = preprocessor.get('bgr_to_rgb') or preprocessor.get('to_rgb')
+    same = (preprocessor.get(key) is not None and np.allclose(preprocessor[key], zoo[key]) for key in ('mean', 'std'))
+    if is_rgb and all(same):
+        return []
+    return [
+        f'data_preprocessor: images stay normalised as for the old backbone, but the published weights of {arch} are '
+        f'for mean={list(zoo.mean)}, std={list(zoo.std)} in RGB (bgr_to_rgb, in mmpretrain to_rgb)'
+    ]
 
 
 def _misfits(backbone: Mapping, arch: str) -> list[str]:

@@ -64,6 +64,8 @@ class TranslatedWeights(Hook):
         is_own = Path(self.path).is_file() and container_of(Path(self.path)) != 'paddle'
         is_own = is_own and (is_whole_model(state) or own & state.keys())
         if kind_of(runner.cfg.model.get('backbone')) != 'CvT' or is_own:
+            if state:
+                checkpoint['state_dict'] = state
             return
         try:
             found = read(self.path, model.backbone.arch)  # the config may leave it to CvT's default

@@ -73,6 +73,7 @@ WRAPPED = {
     'module prefix': lambda s: {f'module.{k}': v for k, v in s.items()},
     'both': lambda s: {'epoch': 1, 'model': {f'module.{k}': v for k, v in s.items()}},
     'compiled': lambda s: {f'_orig_mod.{k}': v for k, v in s.items()},
+    'a part compiled': lambda s: {k.replace('blocks.', 'blocks._orig_mod.'): v for k, v in s.items()},
     'no counters': lambda s: {k: v for k, v in s.items() if not k.endswith('num_batches_tracked')},
 }
 

@@ -71,13 +71,21 @@ def test_bad_files(classifier, tmp_path, monkeypatch, capfd):
     assert call(monkeypatch, export, config, checkpoint, *JIT, '-o', tmp_path) == 2
     assert '--out:' in (message := one_error(capfd))
     assert 'is a folder' in message
+    assert call(monkeypatch, export, config, checkpoint, *JIT, '-o', checkpoint) == 2
+    assert f'--out: {checkpoint} exists; give another name, or --force to replace it' in one_error(capfd)
     assert call(monkeypatch, export, config, checkpoint, *JIT, '-o', tmp_path / 'file/x') == 2
     assert '--out: cannot write into' in one_error(capfd)
     assert not (tmp_path / 'x').exists()
 
 
 def test_nothing_is_left_of_a_file_that_deviates(classifier, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(formats, 'largest_deviation', lambda *_: float('nan'))
+    opened = formats.open_file
+
+    def spoil(name, path):
+        run = opened(name, path)
+        return lambda image: tuple(out * float('nan') for out in run(image))
+
+    monkeypatch.setattr(formats, 'open_file', spoil)
     before = sorted(tmp_path.iterdir())
     assert call(monkeypatch, export, *classifier, *JIT, '-o', tmp_path / 'x.pt') == 2
     assert 'the torchscript file deviates from the model' in one_error(capfd)

@@ -6,6 +6,9 @@ from mmengine.config import Config
 
 ARCH = {'embed_dims': (8, 16, 24), 'depths': (1, 1, 1), 'num_heads': (1, 2, 4)}
 
+# As of the published weights.
+IMAGES = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'bgr_to_rgb': True}
+
 
 def resnet(**changes):
     """ResNet-18 of 8, 16, 32, 64 channels."""
@@ -14,7 +17,13 @@ def resnet(**changes):
 
 def detector(backbone=None, neck=None, **parts):
     parts = parts or {'bbox_head': {'type': 'RetinaHead', 'in_channels': 16}}
-    model = {'type': 'SingleStageDetector', 'backbone': backbone or resnet(), 'neck': neck, **parts}
+    model = {
+        'type': 'SingleStageDetector',
+        'data_preprocessor': {'type': 'DetDataPreprocessor', **IMAGES},
+        'backbone': backbone or resnet(),
+        'neck': neck,
+        **parts,
+    }
     return Config({'default_scope': 'mmdet', 'model': model})
 
 
@@ -22,6 +31,7 @@ def segmentor(head, aux=None, **backbone):
     dilated = {'strides': (1, 2, 1, 1), 'dilations': (1, 1, 2, 4)} if backbone.pop('dilated', False) else {}
     model = {
         'type': 'EncoderDecoder',
+        'data_preprocessor': {'type': 'SegDataPreProcessor', **IMAGES},
         'backbone': {**resnet(type='ResNetV1c', **dilated), **backbone},
         'decode_head': head,
         'auxiliary_head': aux,

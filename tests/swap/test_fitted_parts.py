@@ -53,6 +53,8 @@ def test_refused_necks(neck: dict, message: str) -> None:
         (dict(neck=dict(type='GeneralizedMeanPooling')), 'neck: GeneralizedMeanPooling is not GlobalAveragePooling'),
         (dict(head=dict(type='StackedLinearClsHead', in_channels=[1, 2])), 'has no single in_channels'),
         (dict(head=None), 'has no single in_channels'),
+        (dict(head=dict(type='DeiTClsHead', in_channels=32)), 'head: DeiTClsHead reads more than one vector'),
+        (dict(head=dict(type='CSRAClsHead', in_channels=32)), 'head: CSRAClsHead reads more than one vector'),
     ],
 )
 def test_refused_classifiers(parts: dict, message: str) -> None:

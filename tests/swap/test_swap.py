@@ -218,7 +218,44 @@ def test_optimiser() -> None:
     with pytest.warns(UserWarning, match=r"LearningRateDecayOptimizerConstructor .* optim='adamw'"):
         swap_backbone(cfg, ARCH)
     recipe = Config.fromfile(ROOT / 'configs/_base_/schedules/adamw.py').optim_wrapper
-    assert swap_backbone(cfg, ARCH, optim='adamw').optim_wrapper == recipe
+    assert swap_backbone(cfg, ARCH, optim='adamw').optim_wrapper == {**recipe, 'type': 'AmpOptimWrapper'}
+
+
+def test_what_the_recipe_leaves_as_it_is() -> None:
+    """Mixed precision, clipping, rules for other parts; the end of the lr moves with its begin."""
+    cfg = detector(neck=fpn())
+    keys = {'query_embed': {'decay_mult': 0.0}, 'backbone': {'lr_mult': 0.1}}
+    cfg.optim_wrapper = {
+        'type': 'AmpOptimWrapper',
+        'loss_scale': 'dynamic',
+        'optimizer': {'type': 'SGD', 'lr': 0.01},
+        'clip_grad': {'max_norm': 0.1},
+        'paramwise_cfg': {'bypass_duplicate': True, 'custom_keys': keys},
+    }
+    cfg.param_scheduler = [{'type': 'LinearLR', 'end': 5}, {'type': 'CosineAnnealingLR', 'eta_min': 5e-4}]
+    cfg.auto_scale_lr = {'base_batch_size': 64}
+    with pytest.warns(UserWarning, match='optim_wrapper: the rules for backbone went with the old backbone'):
+        new = swap_backbone(cfg, ARCH, optim='adamw')
+    recipe = Config.fromfile(ROOT / 'configs/_base_/schedules/adamw.py').optim_wrapper
+    assert new.optim_wrapper.optimizer == recipe.optimizer
+    assert new.optim_wrapper.type == 'AmpOptimWrapper'
+    assert new.optim_wrapper.loss_scale == 'dynamic'
+    assert new.optim_wrapper.clip_grad == {'max_norm': 0.1}
+    rules = recipe.paramwise_cfg
+    rules.custom_keys.query_embed = {'decay_mult': 0.0}
+    assert new.optim_wrapper.paramwise_cfg == {**rules, 'bypass_duplicate': True}
+    assert new.param_scheduler[1].eta_min == pytest.approx(5e-6)
+    assert new.auto_scale_lr.base_batch_size == 16
+    assert cfg.param_scheduler[1]['eta_min'] == 5e-4
+
+
+def test_weights_of_the_old_model_in_a_list_of_init_cfg() -> None:
+    cfg = detector(neck=fpn())
+    normal = {'type': 'Normal', 'layer': 'Conv2d'}
+    cfg.model.init_cfg = [{'type': 'Pretrained', 'checkpoint': 'old.pth'}, normal]
+    assert swap_backbone(cfg, ARCH).model.init_cfg == normal
+    cfg.model.init_cfg = [{'type': 'Pretrained', 'checkpoint': 'old.pth'}]
+    assert 'init_cfg' not in swap_backbone(cfg, ARCH).model
 
 
 def test_new_style_config(tmp_path: Path) -> None:
@@ -262,6 +299,9 @@ def test_classifier() -> None:
     assert new.backbone == dict(type='CvT', arch='cvt-13', out_indices=(2,), out_type='cls_token')
     assert new.neck is None
     assert new.head.in_channels == 384
+    model['backbone']['in_channels'] = 4
+    new = swap_backbone(Config({'default_scope': 'mmpretrain', 'model': model}), 'cvt-13', pretrained=None).model
+    assert new.backbone.in_channels == 4
     model['neck'] = {'type': 'LinearNeck'}
     with pytest.raises(SwapError, match='neck: LinearNeck is not GlobalAveragePooling'):
         swap_backbone(Config({'default_scope': 'mmpretrain', 'model': model}))

@@ -63,6 +63,31 @@ def test_last_stage_that_keeps_its_stride() -> None:
     assert start_of(new) == zoo_address('cvt-13')
 
 
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'bgr_to_rgb': False},
+        {'std': [1.0, 1.0, 1.0]},
+        {'mean': None, 'std': None},
+        {'bgr_to_rgb': False, 'to_rgb': True},
+    ],
+)
+def test_images_of_another_normalisation(changes: dict) -> None:
+    """As of Caffe's ResNets, or of YOLOX, which does not normalise."""
+    cfg = detector(neck=fpn())
+    cfg.model.data_preprocessor.update(changes)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        new = swap_backbone(cfg, 'cvt-13')
+        swap_backbone(cfg, 'cvt-13', pretrained='own.pth')
+    notes = [str(item.message) for item in caught]
+    assert [note.startswith('data_preprocessor: images stay normalised') for note in notes] == [True] * (
+        'to_rgb' not in changes
+    )
+    assert new.model.data_preprocessor == cfg.model.data_preprocessor
+    assert start_of(new) == zoo_address('cvt-13')
+
+
 def images_of_four_channels() -> Config:
     cfg = detector(neck=fpn())
     cfg.model.data_preprocessor = {'type': 'DetDataPreprocessor', 'mean': [1] * 4, 'std': [1] * 4}

@@ -13,6 +13,7 @@ from cvt_backbone.errors import InputError
 from cvt_backbone.training import checks
 from cvt_backbone.training import image_loading as loading
 from cvt_backbone.training.start import settle_last, settle_start
+from cvt_backbone.training.weights import TranslatedWeights
 from helpers import ROOT
 from helpers.class_folders import DIGITS, IMAGENET, classifier, make_folders
 from helpers.tools import tool
@@ -205,3 +206,16 @@ def test_run_goes_on_past_a_broken_image_and_refuses_another_arch(tmp_path):
     (message,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
     assert '--resume: the checkpoint of the work dir is of another model than the config' in message
     assert re.search(r'\(32,\) instead of \(64,\)', message)
+
+
+def test_weights_of_a_compiled_model_are_loaded_by_its_names(tmp_path):
+    """torch.compile puts `_orig_mod.` before the names of what it compiled."""
+    model = torch.nn.ModuleDict({'backbone': torch.nn.Linear(2, 3), 'head': torch.nn.Linear(3, 1)})
+    state = {name.replace('.', '._orig_mod.'): value for name, value in model.state_dict().items()}
+    path = tmp_path / 'compiled.pth'
+    torch.save({'state_dict': state}, path)
+    checkpoint = {'state_dict': state}
+    where = SimpleNamespace(model=model, cfg=Config(dict(model=dict(backbone=dict(type='CvT')))))
+    TranslatedWeights(str(path)).after_load_checkpoint(where, checkpoint)
+    assert checkpoint['state_dict'].keys() == model.state_dict().keys()
+    checks.SameModel('a.pth', '').after_load_checkpoint(where, {'state_dict': state, 'meta': {'epoch': 1, 'iter': 1}})
