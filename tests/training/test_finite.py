@@ -134,7 +134,7 @@ def test_weight(scope, tmp_path):
         'The parameter backbone.stage1.blocks.0.mlp.fc1.weight has 1 NaN of 64 x 16 values (float32), and so have 1 '
         'other tensor(s) of the model: '
     )
-    assert rest.startswith(f'No step was taken with it, and the checkpoints in {tmp_path} are as they were. Go on')
+    assert rest.startswith(f'No step was taken with it, and the checkpoints in {tmp_path} are as they were. Start from')
     for name, p in runner.model.named_parameters():
         assert torch.equal(p, spoilt.weights[name]) or p.isnan().any() or p.isinf().any(), name
         assert torch.equal(p.isfinite(), spoilt.weights[name].isfinite()), name
