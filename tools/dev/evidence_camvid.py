@@ -38,6 +38,7 @@ ITERS, WARMUP, VAL_INTERVAL = 900, 100, 150
 DATA = {**IMAGES, 'size': list(SIZE)}
 GALLERY = 'camvid_gallery.png'
 CURVE = {'mIoU': 'mIoU'}
+UNLEARNED = 1.0  # percent
 CLASSES = (
     'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian', 'bicyclist'
 )  # fmt: skip
@@ -184,7 +185,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         seeds=', '.join(map(str, seeds)), when=period(ended),
         plot='![mIoU on the validation images against iterations and seconds](camvid.png)\n\n' if ended else '',
         table=_table(lrs, tested, seconds), classes=_class_table(tested), choices=_choices(work_dir, notes),
-        meaning=_meaning(tested),
+        meaning=_meaning(tested, lrs),
         gallery=evidence_gallery.line(
             notes, GALLERY, 'Image, ground truth and the label map of each segmentor', f'Test images, seed {seeds[0]}.'
         ),
@@ -226,12 +227,18 @@ def _choices(work_dir: Path, notes: Path) -> str:
     return markdown(('backbone', *(f'validation mIoU, lr {lr:g}' for lr in LRS)), rows, 'lrrr')
 
 
-def _meaning(tested: dict) -> str:
+def _meaning(tested: dict, lrs: dict) -> str:
     if not have_ended(tested.values()):
         return '- By mIoU: not all rows have been run.'
     order = sorted(PEERS, key=lambda peer: -statistics.mean(values(tested[peer], 'mIoU')))
     listed = ', '.join(f'{PEERS[peer].label} {cell(tested[peer], "mIoU", 2)}' for peer in order)
-    return f'- By mIoU on the test images: {listed}. Where the standard deviations overlap, the order may be chance.'
+    items = [f'By mIoU on the test images: {listed}. Where the standard deviations overlap, the order may be chance.']
+    best = {name: max(statistics.mean(values(runs, f'IoU {name}')) for runs in tested.values()) for name in CLASSES}
+    if unlearned := [name for name, iou in best.items() if iou < UNLEARNED]:
+        items.append(f'No backbone learns {", ".join(unlearned)} (IoU below {UNLEARNED} %): the others make the order.')
+    if lowest := [PEERS[peer].short for peer, lr in lrs.items() if lr == min(LRS)]:
+        items.append(f'At the lowest lr of the choice, so that a lower one may be better: {", ".join(lowest)}.')
+    return '\n'.join(f'- {item}' for item in items)
 
 
 def _plot(trained: dict, seconds: dict) -> Figure:
