@@ -86,17 +86,14 @@ def load_coco(path: Path, annotated: bool = True) -> dict[str, Any]:
         InputError: It cannot be read, or lacks one of its three tables.
     """
     try:
-        with _collector_paused():
-            text = path.read_bytes()
-            if json.detect_encoding(text) != 'utf-8':
-                raise InputError(
-                    f'annotations: {path} must be UTF-8 without a byte order mark, for mmdet reads nothing else'
-                )
-            content = json.loads(text)
+        text = path.read_bytes()
     except OSError as error:
         raise InputError(f'annotations: {path} cannot be read ({error.strerror})') from error
-    except InputError:
-        raise
+    if json.detect_encoding(text) != 'utf-8':
+        raise InputError(f'annotations: {path} must be UTF-8 without a byte order mark, for mmdet reads nothing else')
+    try:
+        with _collector_paused():
+            content = json.loads(text)
     except ValueError as error:  # json's and Unicode's
         raise InputError(f'annotations: {path} is not JSON ({error})') from error
     if not annotated and isinstance(content, dict):
