@@ -101,7 +101,7 @@ Every finished run is noted in `docs/evidence/runs/peers`; a second call goes on
 
 
 def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
-    """The classifiers, the choice of each lr, then the runs of each start, seed after seed."""
+    """The classifiers; then for each start the choice of the lrs and the runs, seed after seed."""
     yield [classifier(work_dir, peer, lr) for peer in PEERS for lr in CLASSIFIER_LRS]
     best = {peer: classifier(work_dir, peer, classifier_lr(work_dir, peer, notes)) for peer in PEERS}
     yield [
@@ -109,8 +109,8 @@ def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[J
         for peer, job in best.items()
         if not _is_done(work_dir, peer, seeds, notes)
     ]
-    yield [choice(work_dir, peer, start, lr, notes) for start in STARTS for peer in PEERS for lr in LRS]
     for start in STARTS:
+        yield [choice(work_dir, peer, start, lr, notes) for peer in PEERS for lr in LRS]
         lrs = {peer: chosen_lr(work_dir, peer, start, notes) for peer in PEERS}
         yield [detector(work_dir, peer, start, lrs[peer], seed, notes) for seed in seeds for peer in PEERS]
     yield [_timing(work_dir, peer, notes) for peer in PEERS]
