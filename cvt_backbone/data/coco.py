@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,8 +40,7 @@ class CocoFile:
     drawn: np.ndarray  # (M,) bool: COCO's evaluation can turn the mask into pixels
     lacks_iscrowd: int  # annotations without `iscrowd`
     strays: int  # annotations of images that the file does not list
-    has_id_zero: bool  # COCO's evaluation takes a match with annotation 0 for none
-    has_other_ids: bool  # annotation ids that are no numbers, at which COCO's evaluation stops
+    odd_ids: list  # of annotations, by which COCO's evaluation cannot tell them
 
     @cached_property
     def inside(self) -> np.ndarray:
@@ -172,8 +171,7 @@ def parse_coco(content: dict[str, Any], path: Path) -> CocoFile:
         **{key: column[here] for key, column in table.items()},
         lacks_iscrowd=sum('iscrowd' not in annotation for annotation in annotations),
         strays=int((~here).sum()),
-        has_id_zero=0 in ids,
-        has_other_ids=not all(map(_is_number, ids)),
+        odd_ids=odd_ids(ids),
     )
 
 
@@ -207,6 +205,11 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def odd_ids(ids: Iterable[Any]) -> list:
+    """Those of annotations' ids that COCO's evaluation takes for no match (0), or stops at (what is no number)."""
+    return [value for value in ids if not _is_number(value) or value == 0]
 
 
 def kind_of_mask(mask: Any) -> int:

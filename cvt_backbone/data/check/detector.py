@@ -170,12 +170,12 @@ def _check_evaluators(split: str, file: CocoFile, evaluators: list[dict]) -> Non
             if not Path(ann_file).is_file():
                 raise InputError(f'{split}_evaluator.ann_file: {ann_file} does not exist')
             warn(f'{split}_evaluator.ann_file is {ann_file}, but the {split} data are those of {file.path}')
-        if _compares([evaluator]) and file.has_other_ids:
+        if _compares([evaluator]) and any(value != 0 for value in file.odd_ids):
             raise InputError(
                 f"annotations: ids of annotations in {file.path} are no numbers, and COCO's evaluation stops at them; "
                 f'number them from 1, as cvt-backbone new does'
             )
-        if _compares([evaluator]) and file.has_id_zero:
+        if _compares([evaluator]) and 0 in file.odd_ids:
             warn(
                 f"{file.path} numbers its annotations from 0, and COCO's evaluation never counts that object as found: "
                 f'AP is too low, by much if there are few objects; number them from 1, as cvt-backbone new does'

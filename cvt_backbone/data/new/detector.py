@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ...configs import dicts, kind_of
 from ...configs.text import Code, Noted
 from ...errors import InputError, first_of
-from ..coco import NO_MASK, RUN_LENGTHS, CocoFile, load_coco, parse_coco
+from ..coco import NO_MASK, RUN_LENGTHS, CocoFile, load_coco, odd_ids, parse_coco
 from ..convert import convert
 from ..find import CONVERTED, BoxSource, find_boxes, find_images, is_converted
 from ..preview import draw_boxes
@@ -113,7 +113,7 @@ def _read(sources: Sequence[BoxSource]) -> tuple[list[dict], list[Path], dict[Pa
             path, content = source.root / f'instances_{source.split}.json', made[source.split]
         else:
             path, content = source.annotations, load_coco(source.annotations)
-            if source.split == 'val' and not _can_be_compared(content):
+            if source.split == 'val' and odd_ids(_ids(content)):
                 path, content = source.root / f'instances_{source.split}_from_1.json', _numbered(content)
                 notes.append(f"{source.annotations}: COCO's evaluation needs annotations numbered from 1, as in {path}")
         if path != source.annotations:
@@ -124,10 +124,9 @@ def _read(sources: Sequence[BoxSource]) -> tuple[list[dict], list[Path], dict[Pa
     return contents, paths, converted, notes
 
 
-def _can_be_compared(content: dict[str, Any]) -> bool:
-    """Whether COCO's evaluation can tell each annotation by its id, which it cannot by 0 or by text."""
-    ids = [entry.get('id') for entry in content['annotations'] if isinstance(entry, dict)]
-    return all(isinstance(number, int) and number for number in ids if number is not None)
+def _ids(content: dict[str, Any]) -> list:
+    """Ids of the annotations; an entry without one is left to the reader."""
+    return [entry['id'] for entry in content['annotations'] if isinstance(entry, dict) and 'id' in entry]
 
 
 def _numbered(content: dict[str, Any]) -> dict[str, Any]:
