@@ -74,9 +74,11 @@ def settle(part: Path, path: Path) -> None:
 
     Args:
         part: What was written.
-        path: Its name from now on; what is there is replaced.
+        path: Its name from now on; what is there is replaced. A file keeps the permissions of the old one.
     """
     if not part.is_dir():
+        if path.is_file():
+            shutil.copymode(path, part)
         _force_to_disk(part)
         os.replace(part, path)
         return

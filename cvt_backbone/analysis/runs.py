@@ -33,18 +33,40 @@ _VERSION = r'^ +{}: (\S+)'  # in the lists of mmengine and of `train`
 
 
 @dataclass(frozen=True)
+class Part:
+    """What ran in one go; an interrupted training has several.
+
+    Attributes:
+        cfg: The config as it ran.
+        processes: One a GPU.
+    """
+
+    cfg: Config
+    processes: int
+
+    @property
+    def accumulated(self) -> int:
+        """Batches whose gradients are summed."""
+        return self.cfg.optim_wrapper.get('accumulative_counts', 1)
+
+    @property
+    def batch(self) -> int:
+        """Images of a step of all processes."""
+        return self.cfg.train_dataloader.batch_size * self.processes * self.accumulated
+
+
+@dataclass(frozen=True)
 class Run:
     """A run that reached its end.
 
     Attributes:
-        cfg: The config as it ran.
-        config: Its file name.
+        parts: In the order in which they ran.
+        config: File name of the config.
         metrics: Name -> value in percent, of the last weights.
         length: Epochs or iterations, as ``cfg.train_cfg`` has them.
         seconds: Median of a training iteration.
         memory: Peak of one GPU in 1e9 bytes; None on a CPU, where mmengine logs none.
         device: ``NVIDIA A100`` or ``CPU``; None if the log names none.
-        processes: Of the training, one a GPU.
         seed: Of the random numbers.
         versions: Package -> version.
         commit: Of the repository in whose folder the run was started; ``unknown`` outside of one.
@@ -52,19 +74,23 @@ class Run:
         log: The text log of the last part of the run.
     """
 
-    cfg: Config
+    parts: tuple[Part, ...]
     config: str
     metrics: dict[str, float]
     length: int
     seconds: float
     memory: float | None
     device: str | None
-    processes: int
     seed: int
     versions: dict[str, str]
     commit: str
     checkpoint: str
     log: Path
+
+    @property
+    def last(self) -> Part:
+        """The part that reached the end."""
+        return self.parts[-1]
 
 
 def read_run(folder: Path) -> Run:
@@ -77,6 +103,13 @@ def read_run(folder: Path) -> Run:
         InputError: It has no log, config or checkpoint, or broken ones; the run is another project's or did not end;
             or its figures are not in the log.
     """
+    try:
+        return _read_run(folder)
+    except OSError as error:
+        raise InputError(f'WORK_DIR: {error.filename or folder} cannot be read ({error.strerror})') from error
+
+
+def _read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise InputError(f'WORK_DIR: {folder} is not a folder; give the work dir of a finished run')
     scalars = sorted(folder.glob('*/vis_data/scalars.json'))
@@ -85,39 +118,57 @@ def read_run(folder: Path) -> Run:
             f'WORK_DIR: {folder} has no log (*/vis_data/scalars.json); give the work dir of a finished run'
         )
     file = _find_config(folder)
-    own = scalars[-1].with_name('config.py')  # of the last part of the run alone
-    cfg = _read_config(own if own.is_file() else file)
+    parts = [part for path in scalars if (part := _read_part(path, file, path is scalars[-1]))]
     entries = [entry for path in scalars for entry in _read_scalars(path, path is scalars[-1])]
-    log = scalars[-1].parents[1] / f'{scalars[-1].parents[1].name}.log'
-    texts = [path.read_text(errors='replace') for path in sorted(folder.glob('*/*.log'))]
-    if not log.is_file():
-        raise InputError(f'WORK_DIR: {log} is missing; the text log names the hardware and the versions')
-    environment = log.read_text(errors='replace')
+    log = _log_of(scalars[-1])
+    environment = _read_text(log)
+    texts = [_read_text(path) for path in sorted(folder.glob('*/*.log'))]
     versions = {
         name: found[1] for name in _VERSIONS if (found := re.search(_VERSION.format(name), environment, re.MULTILINE))
     }
     checkpoint, meta = _last_checkpoint(folder)
-    length, metrics = _figures(folder, cfg, entries, meta, ''.join(texts))
+    length, metrics = _figures(folder, parts[-1].cfg, entries, meta, ''.join(texts))
     steps = [entry for entry in entries if 'lr' in entry and 'time' in entry]
     if not steps:
         raise InputError(f'WORK_DIR: the log of {folder} has no training step with its time; it cannot be reported')
+    for entry in steps:
+        if not all(0 < entry[key] < math.inf for key in ('time', 'memory') if key in entry):
+            raise InputError(f'WORK_DIR: the log of {folder} has a step of impossible time or memory: {entry}')
     memory = max((entry['memory'] for entry in steps if 'memory' in entry), default=None)
     commit = re.search(r'[0-9a-f]{40}$', str(meta.get('mmengine_version')))
     return Run(
-        cfg=cfg,
+        parts=tuple(parts),
         config=file.name,
         metrics=metrics,
         length=length,
         seconds=statistics.median(entry['time'] for entry in steps),
         memory=memory and memory * 2**20 / 1e9,  # mmengine logs MiB
         device=_device(environment),
-        processes=int(_search(r'^ +GPU number: (\d+)', environment, log)),
-        seed=int(_search(r'^ +seed: (\d+)', environment, log)),
+        seed=_number('seed', environment, log),
         versions=versions,
         commit=commit[0] if commit else 'unknown',
         checkpoint=_digest(checkpoint),
         log=log,
     )
+
+
+def _read_part(scalars: Path, file: Path, is_last: bool) -> Part | None:
+    """One part of a run by the copy of its config, which may be missing beside the last part's log alone."""
+    own, log = scalars.with_name('config.py'), _log_of(scalars)
+    if not is_last and not (own.is_file() and log.is_file()):
+        return None
+    if not log.is_file():
+        raise InputError(f'WORK_DIR: {log} is missing; the text log names the hardware and the versions')
+    return Part(_read_config(own if own.is_file() else file), _number('GPU number', _read_text(log), log))
+
+
+def _log_of(scalars: Path) -> Path:
+    stamp = scalars.parents[1]
+    return stamp / f'{stamp.name}.log'
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(errors='replace')
 
 
 def _find_config(folder: Path) -> Path:
@@ -131,34 +182,43 @@ def _find_config(folder: Path) -> Path:
 def _read_config(file: Path) -> Config:
     try:
         cfg = Config.fromfile(file, import_custom_modules=False)
-    except Exception as error:  # a config is Python: whatever it raises
+    except (Exception, SystemExit) as error:  # a config is Python: whatever it raises
         raise InputError(f'WORK_DIR: {file} cannot be read: {type(error).__name__}: {error}') from error
     if not any(kind_of(part) == 'CvT' for part in dicts(cfg.get('model'))):
         raise InputError(f'WORK_DIR: {file} has no CvT in its model: a run of another project, which has no row here')
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if not isinstance(cfg.get(key), dict):
+            raise InputError(f'WORK_DIR: {file} must have a dict {key}, got {cfg.get(key)!r}')
+    if not isinstance(cfg.train_dataloader.get('batch_size'), int):
+        raise InputError(f'WORK_DIR: {file} must have a number train_dataloader.batch_size')
     return cfg
 
 
 def _read_scalars(path: Path, is_last: bool) -> Iterator[dict[str, Any]]:
     """The lines of a log; the last one of a part that was killed may be cut short."""
-    lines = path.read_text(errors='replace').splitlines()
+    lines = _read_text(path).splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-        except ValueError as error:
+            entry = json.loads(line, parse_int=_whole)
+        except (ValueError, RecursionError) as error:
             if number == len(lines) and not is_last:
                 return
             raise InputError(
                 f'WORK_DIR: line {number} of {path} is broken ({error}); report an undamaged log'
             ) from error
-        if not isinstance(entry, dict) or not all(isinstance(value, (int, float)) for value in entry.values()):
+        if not isinstance(entry, dict) or not all(type(value) in (int, float) for value in entry.values()):
             raise InputError(f'WORK_DIR: line {number} of {path} is broken: must map names to numbers, got {line[:80]}')
         yield entry
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 16 else float(digits)  # which may be infinite
 
 
 def _last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The checkpoint of the run's end, with what it says about itself; a moved work dir is welcome."""
     pointer = folder / 'last_checkpoint'
-    path = folder / Path(pointer.read_text().strip()).name if pointer.is_file() else None
+    path = folder / Path(_read_text(pointer).strip()).name if pointer.is_file() else None
     if path is None or not path.is_file():
         raise InputError(f'WORK_DIR: {folder} lacks its last checkpoint ({path or pointer}); the run did not end')
     try:
@@ -187,9 +247,12 @@ def _figures(
     last = validations[-1] if validations else {}
     # Where a loop counts iterations and the logger epochs, mmengine writes 0 for the step of each validation.
     steps = {length, meta.get('iter'), *([0] if unit == 'iter' else [])}
-    if last.get('step') not in steps or entries[-1] is not last:
+    if not last or last.get('step') not in steps or entries[-1] is not last:
         found = f'the last is of {unit} {last.get("step")} of {length}' if last else 'there is none'
-        raise InputError(f'WORK_DIR: the log of {folder} has no validation of the last weights: {found}')
+        raise InputError(
+            f'WORK_DIR: the log of {folder} has no validation of the last weights: {found}; '
+            f'cvt-backbone train --resume validates them'
+        )
     metrics = {}
     for name, (title, factor) in METRICS.items():
         if name in last:
@@ -211,11 +274,11 @@ def _device(environment: str) -> str | None:
     return 'CPU' if available and set(available) == {'False'} else None
 
 
-def _search(pattern: str, text: str, log: Path) -> str:
-    found = re.search(pattern, text, re.MULTILINE)
+def _number(name: str, text: str, log: Path) -> int:
+    found = re.search(rf'^ +{name}: (\d{{1,18}})\s*$', text, re.MULTILINE)
     if found is None:
-        raise InputError(f'WORK_DIR: {log} has no line like {pattern!r}: no whole log of mmengine')
-    return found[1]
+        raise InputError(f'WORK_DIR: {log} has no line "{name}: NUMBER": no whole log of mmengine')
+    return int(found[1])
 
 
 def _digest(path: Path) -> str:

@@ -8,7 +8,7 @@ dir, seed, workers and intervals of hooks may differ, and how the total batch is
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,9 @@ from ..errors import InputError
 from .common import make_parser
 
 if TYPE_CHECKING:
-    from ..analysis.runs import Run
+    from mmengine.config import Config
+
+    from ..analysis.runs import Part, Run
 
 TASKS = {'mask AP': 'Instance Segmentation', 'box AP': 'Object Detection', 'PQ': 'Panoptic Segmentation'}
 
@@ -46,8 +48,9 @@ def main() -> None:
     args = parser.parse_args()
     from ..analysis.runs import read_run
 
-    if not args.by.strip():
-        raise InputError('--by: must name who ran it')
+    for option, text in (('--by', args.by), ('--hardware', args.hardware)):
+        if text is not None and not (text.strip() and text.isprintable()):
+            raise InputError(f'{option}: must be a name on one line, got {text!r}')
     runs: dict[Path, list[Run]] = {}
     for folder in args.work_dirs:
         run = read_run(folder)
@@ -62,8 +65,8 @@ def main() -> None:
     if args.dry_run:
         print(*(as_text(result) for results in entries.values() for _, result in results), sep='', end='')
         return
+    add_results(entries)
     for metafile, results in entries.items():
-        add_results(metafile, results)
         for name, result in results:
             figures = ', '.join(f'{metric} {value}' for metric, value in result['Metrics'].items())
             print(f'{name}: {figures}, written to {metafile}')
@@ -76,30 +79,36 @@ def check_config(folder: Path, run: Run, config: Path) -> None:
     Raises:
         InputError: The config has another name, settings differ, or all processes together had another batch.
     """
-    from ..configs.differences import differences
-
     if config.name != run.config:
         raise InputError(f'--config: {folder} was trained with {run.config}, not with {config.name}')
     named = get_config(config)
-    found = differences(run.cfg, named)
-    batch, base = batch_size(run), (named.get('auto_scale_lr') or {}).get('base_batch_size')
+    scaling = named.get('auto_scale_lr')
+    base = scaling.get('base_batch_size') if isinstance(scaling, dict) else None
     if base is None:
         raise InputError(
             f'--config: {config.name} has no auto_scale_lr.base_batch_size, the total batch it is meant for; add it'
         )
-    if batch != base:
-        found.append(f'total batch: {batch} in the run, {base} in the config')
+    found = [
+        difference for i, part in enumerate(run.parts) for difference in _differences(part, named, base, resumed=i > 0)
+    ]
     if found:
         raise InputError(
             f'WORK_DIR: {folder} was not trained as {config.name} says; give your own config and its metafile by '
-            f'--config. Differences: {"; ".join(found)}'
+            f'--config. Differences: {"; ".join(dict.fromkeys(found))}'
         )
 
 
-def batch_size(run: Run) -> int:
-    """Images of a step of all processes."""
-    accumulated = run.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1)
-    return run.cfg.train_dataloader.batch_size * run.processes * accumulated
+def _differences(part: Part, named: Config, base: int, resumed: bool) -> list[str]:
+    """What a part of a run has otherwise than its config, whose lr is meant for ``base`` images a step."""
+    from ..configs.differences import differences
+
+    found = differences(part.cfg, named, resumed)
+    if part.batch != base:
+        found.append(f'total batch: {part.batch} in the run, {base} in the config')
+    scaling = part.cfg.get('auto_scale_lr') or {}
+    if scaling.get('enable') and (own := scaling.get('base_batch_size', 0) * part.accumulated) != base:
+        found.append(f'auto_scale_lr: the lr is that of {own} images in the run, of {base} in the config')
+    return found
 
 
 def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str, hardware: str | None) -> dict:
@@ -116,21 +125,23 @@ def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str
         InputError: A device is unknown, or is named by the log and by ``hardware``; a seed or checkpoint comes twice,
             or is in the metafile.
     """
-    known = [digest for result in model.get('Results', []) for digest in result.get('Run', {}).get('Checkpoints', [])]
+    known = [digest for result in model.get('Results', []) for digest in _digests(result)]
     digests = [run.checkpoint for run in runs]
     if len({run.seed for run in runs}) < len(runs) or len({*digests, *known}) < len(digests) + len(known):
         raise InputError(f'WORK_DIR: a seed or checkpoint of {runs[0].config} comes twice, or is reported already')
+    if len({tuple(run.metrics) for run in runs}) > 1:
+        raise InputError(f'WORK_DIR: the runs of {runs[0].config} logged different metrics; report one after another')
     devices = [name_device(run, hardware) for run in runs]
     first = runs[0]
     metrics = {name: round(statistics.mean(run.metrics[name] for run in runs), 2) for name in first.metrics}
-    unit = 'epochs' if 'max_epochs' in first.cfg.train_cfg else 'iterations'
+    unit = 'epochs' if 'max_epochs' in first.last.cfg.train_cfg else 'iterations'
     details: dict[str, Any] = {
         'Origin': origin,
         'By': by.strip(),
         'Date': str(date.today()),
-        'Hardware': '; '.join(dict.fromkeys(devices)),
+        'Hardware': _join(devices),
         'Schedule': f'{first.length} {unit}',
-        'Batch Size': batch_size(first),
+        'Batch Size': first.last.batch,
         'Seconds per Iteration': round(statistics.median(run.seconds for run in runs), 4),
     }
     if all(run.memory for run in runs):
@@ -138,8 +149,8 @@ def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str
     if len(runs) > 1:
         details['Each Seed'] = {name: [run.metrics[name] for run in runs] for name in metrics}
     details |= {
-        'Versions': first.versions,
-        'Commit': ', '.join(dict.fromkeys(run.commit for run in runs)),
+        'Versions': {name: _join(run.versions.get(name, 'unknown') for run in runs) for name in first.versions},
+        'Commit': _join(run.commit for run in runs),
         'Seeds': [run.seed for run in runs],
         'Checkpoints': digests,
         'Logs': [_short(run.log) for run in runs],
@@ -148,6 +159,15 @@ def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str
     if task is None:
         task = 'Semantic Segmentation' if 'mIoU' in metrics else 'Image Classification'
     return {'Task': task, 'Dataset': model['Metadata']['Training Data'], 'Metrics': metrics, 'Run': details}
+
+
+def _digests(result: dict[str, Any]) -> list[str]:
+    return result.get('Run', {}).get('Checkpoints', [])
+
+
+def _join(names: Iterable[str]) -> str:
+    """The different ones of the seeds."""
+    return '; '.join(dict.fromkeys(names))
 
 
 def _short(log: Path) -> str:
@@ -168,4 +188,4 @@ def name_device(run: Run, hardware: str | None) -> str:
         )
     if run.device not in (None, 'CPU') and hardware is not None:
         raise InputError(f'--hardware: the log names the device, {run.device}; leave the option out')
-    return f'{run.processes} x {hardware or run.device}'
+    return f'{run.last.processes} x {hardware or run.device}'

@@ -38,6 +38,7 @@ def main() -> None:
     from ..models import fetch_pretrained
     from ..training.checks import SameModel, scale_lr, warn_of_lr
     from ..training.launch import check_strategy, leave, set_launcher
+    from ..training.loop import LastValidation
     from ..training.robust import add_robust, dropped_hooks
     from ..training.start import settle_last, settle_start, skip_init_cfg, starts_from_init_cfg
     from ..training.versions import log_versions
@@ -78,6 +79,7 @@ def main() -> None:
     if cfg.get('resume'):
         advice = 'to start from its weights instead of resuming, give them as load_from'
         runner.register_hook(SameModel(f'--resume: {cfg.load_from or "the checkpoint of the work dir"}', advice))
+        runner.register_hook(LastValidation())
     elif cfg.get('load_from'):
         runner.register_hook(TranslatedWeights(cfg.load_from))
     warn_of_lr(runner, cfg)

@@ -22,7 +22,7 @@ _OF_HOOKS = frozenset(('interval', 'max_keep_ckpts'))
 _ABSENT = object()
 
 
-def differences(run: Config, named: Config) -> list[str]:
+def differences(run: Config, named: Config, resumed: bool = False) -> list[str]:
     """Compare what decides the figures of a run.
 
     Ignored are the data's root, work dir, launcher, seed, environment, workers, the intervals of hooks, logging, and
@@ -32,6 +32,7 @@ def differences(run: Config, named: Config) -> list[str]:
     Args:
         run: The config that a run wrote into its work dir.
         named: The config it is named after, as it stands in its file.
+        resumed: Whether it went on from a checkpoint of its own, which ``load_from`` may name.
 
     Returns:
         ``KEY: VALUE of the run, VALUE of the config`` each, sorted by key; empty if they agree.
@@ -40,8 +41,7 @@ def differences(run: Config, named: Config) -> list[str]:
     root = run.get('data_root')
     if root and named.get('data_root') and root != named.data_root:
         move_data_root(named, root)
-    # A run that resumed names in load_from where it went on, not what it began with.
-    ignored = _TOP | {'load_from'} if run.get('resume') else _TOP
+    ignored = _TOP | {'load_from'} if resumed else _TOP
     ours, theirs = (dict(_leaves('', _without(cfg, ignored))) for cfg in (run, named))
     return [
         f'{key}: {_text(ours.get(key, _ABSENT))} in the run, {_text(theirs.get(key, _ABSENT))} in the config'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,26 @@ def find_model(metafile: Path, config: str) -> dict[str, Any]:
     return content['Models'][index]
 
 
-def add_results(metafile: Path, results: list[tuple[str, dict[str, Any]]]) -> None:
-    """Add results to the rows of configs; the file is written whole or not at all.
+def add_results(results: Mapping[Path, Sequence[tuple[str, dict[str, Any]]]]) -> None:
+    """Add results to the rows of configs; each file is written whole, and none unless all can be.
 
     Args:
-        metafile: Its path.
-        results: File name of a config and an item of its ``Results``, each. An item stands behind those already there.
+        results: Metafile -> file name of a config and an item of its ``Results``, each. An item stands behind those
+            already there.
 
     Raises:
-        InputError: It is not there or cannot be written, is no YAML, has no or several rows of a config, rows without
-            ``Metadata``, or results that are no list; or the new text would not say what it should.
+        InputError: A file is not there or cannot be written, is no YAML, has no or several rows of a config, rows
+            without ``Metadata``, or results that are no list; or the new text would not say what it should.
     """
-    text = _read(metafile)
-    for config, result in results:
-        text = _add(metafile, text, config, result)
-    with writing('metafile', metafile) as part:
-        part.write_text(text)
+    texts = {}
+    for metafile, items in results.items():
+        texts[metafile] = _read(metafile)
+        for config, result in items:
+            texts[metafile] = _add(metafile, texts[metafile], config, result)
+    for metafile, text in texts.items():
+        newline = '\r\n' if b'\r\n' in metafile.read_bytes() else '\n'
+        with writing('metafile', metafile.resolve()) as part:
+            part.write_text(text, newline=newline)
 
 
 def as_text(result: dict[str, Any]) -> str:
@@ -66,19 +71,16 @@ def _read(metafile: Path) -> str:
 def _add(metafile: Path, text: str, config: str, result: dict[str, Any]) -> str:
     content, index, node = _find(metafile, text, config)
     old = next((value for key, value in node.value if key.value == 'Results'), None)
-    column = node.start_mark.column
-    lines = text.splitlines()
-    item = as_text(result)
+    column = (node if old is None else old).start_mark.column
+    lines, item = text.splitlines(), as_text(result)
     if old is None:
         item = f'Results:\n{textwrap.indent(item, "  ")}'
-    else:
-        column = old.start_mark.column
-    at = _last_line(node if old is None else old) + 1
-    new = '\n'.join([*lines[:at], textwrap.indent(item.rstrip('\n'), ' ' * column), *lines[at:]]) + '\n'
-    content['Models'][index].setdefault('Results', []).append(result)
     try:
+        at = _last_line(node if old is None else old) + 1
+        new = '\n'.join([*lines[:at], textwrap.indent(item.rstrip('\n'), ' ' * column), *lines[at:]]) + '\n'
+        content['Models'][index].setdefault('Results', []).append(result)
         same = yaml.safe_load(new) == content
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):  # the latter of an alias inside what it stands for
         same = False
     if not same:
         raise InputError(
@@ -92,7 +94,7 @@ def _find(metafile: Path, text: str, config: str) -> tuple[Any, int, yaml.Mappin
     """The content, and the row of a config: its index and its node, which knows the lines."""
     try:
         content, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # of values it cannot convert
         raise InputError(f'metafile: {metafile} is no YAML ({error}); repair it') from error
     models = content.get('Models') if isinstance(content, dict) else None
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
@@ -106,12 +108,18 @@ def _find(metafile: Path, text: str, config: str) -> tuple[Any, int, yaml.Mappin
         raise InputError(
             f'metafile: the row of {config} in {metafile} must have Metadata with Training Data; repair it'
         )
-    if not isinstance(results, list) or not all(
-        isinstance(result, dict) and isinstance(result.get('Run', {}), dict) for result in results
-    ):
+    if not isinstance(results, list) or not all(map(_is_result, results)):
         raise InputError(f'metafile: Results of {config} in {metafile} must be a list of dicts, got {results!r}')
-    nodes = next(value for key, value in root.value if key.value == 'Models')
-    return content, rows[0], nodes.value[rows[0]]
+    nodes = [value for key, value in root.value if key.value == 'Models']
+    if len(nodes) != 1:
+        raise InputError(f'metafile: {metafile} must have Models once, written out; repair it')
+    return content, rows[0], nodes[0].value[rows[0]]
+
+
+def _is_result(value: Any) -> bool:
+    run = value.get('Run', {}) if isinstance(value, dict) else None
+    digests = run.get('Checkpoints', []) if isinstance(run, dict) else None
+    return isinstance(digests, list) and all(isinstance(digest, str) for digest in digests)
 
 
 def _last_line(node: yaml.Node) -> int:

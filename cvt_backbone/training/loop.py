@@ -1,9 +1,10 @@
-"""A training loop that can resume in the middle of an epoch."""
+"""A training loop that can resume in the middle of an epoch, and what is done if nothing is left to train."""
 
 from __future__ import annotations
 
+from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 @LOOPS.register_module()
@@ -30,3 +31,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+
+class LastValidation(Hook):
+    """Validates the weights of a run that is resumed at its end: it may have been killed in its last validation."""
+
+    priority = 'LOWEST'  # when the others are ready for a run
+
+    def before_train(self, runner: Runner) -> None:
+        """Validate if every step is done."""
+        if runner.iter >= runner.max_iters and runner.val_loop is not None:
+            runner.logger.info('--resume: all steps are done; the last weights are validated')
+            runner.val_loop.run()
