@@ -8,6 +8,7 @@ import pytest
 from cvt_backbone.cli.common import run
 from cvt_backbone.configs import config_path
 from cvt_backbone.configs.metafiles import read_metafile
+from cvt_backbone.errors import InputError
 from helpers import ROOT
 
 pytest.importorskip('mmdet')
@@ -64,7 +65,16 @@ def test_the_plan(call, capfd, tmp_path):
     assert lines[-4].split() == [FIRST, '224', '1.41', '52', '1.9']
     assert lines[-2].startswith('52 GPU hours, 13 hours on 4 GPUs: computed, assuming 10e12 operations a second')
     assert lines[-1] == '1.9 GB of checkpoints (computed), and for the data about 20 GB (COCO 2017)'
-    assert not list(tmp_path.glob('rows/*'))
+    assert not (tmp_path / 'rows').exists()
+
+
+def test_rows_are_run_by_the_user_that_git_knows(monkeypatch):
+    git = SimpleNamespace(stdout='A. Doe\n')
+    monkeypatch.setattr(coco_rows.subprocess, 'run', lambda command, **_: git)
+    assert coco_rows.git_user() == 'A. Doe'
+    git.stdout = ''
+    with pytest.raises(InputError, match=r'--by: git has no user\.name'):
+        coco_rows.git_user()
 
 
 def test_order_and_what_is_not_repeated(call, monkeypatch, tmp_path, capfd):

@@ -69,11 +69,11 @@ def main() -> None:
     rows = [row for row in ROWS if not args.only or any(name in row.config for name in args.only)]
     if not rows:
         raise InputError(f'--only: {args.only} are part of no name among {", ".join(row.config for row in ROWS)}')
-    check_writable('--work-dir', args.work_dir)
     names = [row.smoke if args.smoke else row.config for row in rows]
     if args.dry_run:
         print_plan(args, names)
         return
+    check_writable('--work-dir', args.work_dir)
     if not args.smoke and torch.cuda.device_count() < args.gpus:
         raise InputError(
             f'GPUS: {args.gpus} are asked for and {torch.cuda.device_count()} are there; --smoke needs none'
@@ -99,7 +99,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('gpus', type=int, metavar='GPUS', help='GPUs of this machine to train on; must divide 16')
     parser.add_argument(
-        '--by', required=True, metavar='NAME', help='who runs them: a person or a group, for the tables'
+        '--by', metavar='NAME', help="who runs them: a person or a group, for the tables (default: git's user.name)"
     )
     parser.add_argument(
         '--data', type=Path, help='the folder with coco/ and ade/ (default: data; for --smoke ../shared/data)'
@@ -111,12 +111,25 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.gpus < 1 or 16 % args.gpus:
         raise InputError(f'GPUS: must divide the batch of 16 images, as 1, 2, 4, 8 and 16 do, got {args.gpus}')
+    args.by = args.by or git_user()
     default = ROOT / 'work_dirs' / ('rows-smoke' if args.smoke else 'rows')
     args.work_dir = (args.work_dir or default).resolve()  # the commands run in the checkout
     if not args.smoke and smoke_config(args, 'x').parent.is_dir():
         raise InputError(f'--work-dir: {args.work_dir} holds a smoke run, whose checkpoints are no rows; give another')
     args.data = (args.data or (ROOT.parent / 'shared/data' if args.smoke else Path('data'))).resolve()
     return args
+
+
+def git_user() -> str:
+    """The user's name as git has it.
+
+    Raises:
+        InputError: It has none.
+    """
+    git = subprocess.run(['git', 'config', 'user.name'], cwd=ROOT, capture_output=True, text=True)
+    if not git.stdout.strip():
+        raise InputError('--by: git has no user.name; say who runs the rows: a person or a group, for the tables')
+    return git.stdout.strip()
 
 
 def commands(args: argparse.Namespace, name: str) -> Iterator[list[str]]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the rows that matter and report each: tools/dev/coco_rows.sh GPUS --by NAME [OPTIONS]; --help lists them.
+# Train the rows that matter and report each: tools/dev/coco_rows.sh GPUS [OPTIONS]; --help lists them.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
