@@ -81,13 +81,19 @@ The weights of a row, evaluated in another pattern than they were trained in.
 
 It is (56, 28, None), as before: windows in the two large stages, global attention in the third. The rule is: the
 cheapest pattern within 0.01 AP (or one standard deviation) of global. On digits, from pretrained weights, all
-patterns pass, windows of half the pretraining size too, so that cost decides. By products the smallest windows are
-the cheapest. By time it depends: (56, 28, 14) takes [0.77 of the time](../results/performance.md) of (56, 28, None)
-on a CPU, and [1.07 to 2.12 times as much](../results/gpu.md) on a GPU at one image, since it launches more kernels.
-Detectors are trained on GPUs, and digits do not show what context from afar is worth on COCO: the configs keep the
-pattern that is the cheaper one there and sees the whole image. The `-window14` variants are for CPUs. Windows smaller
-than the pretraining tokens stay out: they change what the weights compute at their own size, and [the package warns
-of them](../concepts/windows.md).
+patterns pass, so that cost decides, and the rule leaves open what cost is:
+
+- By products the smallest windows are the cheapest, half the pretraining size. They stay out: they change what the
+  weights compute at their own size, and [the package warns of them](../concepts/windows.md).
+- By the seconds of a step above, (16, 8, None) is. That is one timing of each, and all are within a few percent.
+- At 800 pixels on a CPU (56, 28, 14) takes [0.77 of the time](../results/performance.md) of (56, 28, None).
+- On a GPU, one image of 800 pixels at a time, (56, 28, 14) takes [1.07 to 2.12 times as
+  long](../results/gpu.md) as (56, 28, None), since it launches more kernels. Global attention is slower than (56, 28,
+  None) in fp32 and TF32, and faster in a training step in bf16.
+
+Detectors are trained on GPUs, and digits do not show what context from afar is worth on COCO. So the configs keep the
+pattern that is the cheapest by time here, cheaper than (56, 28, 14) on GPUs, and sees the whole image. The `-window14`
+variants are for CPUs, `-global` is for bf16 on GPUs.
 
 ## What it does not mean
 
@@ -154,7 +160,10 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         plot='![Box and mask AP of each pattern](windows.png)\n\n' if ended else '',
         tables='\n'.join(_table(group, found, work_dir, notes) for group in GROUPS),
         exchanged=_exchanged(work_dir, seeds, notes), when=period(ended),
-        meaning='\n'.join(_meaning(group, found) for group in GROUPS),
+        meaning='\n'.join([
+            *(_meaning(group, found, work_dir, notes) for group in GROUPS),
+            *(_exchange_meaning(group, work_dir, seeds, notes) for group in GROUPS if group.exchanged),
+        ]),
     )  # fmt: skip
     return text, _plot(found) if ended else None
 
@@ -174,17 +183,24 @@ def _exchanged(work_dir: Path, seeds: Sequence[int], notes: Path) -> str:
     rows = []
     for group in (group for group in GROUPS if group.exchanged):
         for trained, pattern in exchanges(group.patterns):
-            jobs = {seed: evaluation(work_dir, trained, pattern, group, seed) for seed in seeds}
-            done = [seed for seed, job in jobs.items() if read_note(notes, job)]
-            own = noted(notes, [training(work_dir, trained, group, seed) for seed in done])
-            runs = noted(notes, [jobs[seed] for seed in done])
-            cells = [cell(source, name) for name in AP for source in (own, runs)]
-            rows.append([group.start, trained.label, pattern.label, len(runs), *cells])
+            pair = _as_trained_and_exchanged(trained, pattern, group, work_dir, seeds, notes)
+            cells = [cell(source, name) for name in AP for source in pair]
+            rows.append([group.start, trained.label, pattern.label, len(pair[1]), *cells])
     head = ('start', 'trained', 'evaluated', 'runs', 'box AP as trained', 'box AP', 'mask AP as trained', 'mask AP')
     return markdown(head, rows, 'lllrrrrr')
 
 
-def _meaning(group: Group, found: dict) -> str:
+def _as_trained_and_exchanged(
+    trained: Pattern, pattern: Pattern, group: Group, work_dir: Path, seeds: Sequence[int], notes: Path
+) -> tuple[list[dict], list[dict]]:
+    """Notes of the seeds that have been evaluated in another pattern: as trained, and in that pattern."""
+    jobs = {seed: evaluation(work_dir, trained, pattern, group, seed) for seed in seeds}
+    done = [seed for seed, job in jobs.items() if read_note(notes, job)]
+    own = noted(notes, [training(work_dir, trained, group, seed) for seed in done])
+    return own, noted(notes, [jobs[seed] for seed in done])
+
+
+def _meaning(group: Group, found: dict, work_dir: Path, notes: Path) -> str:
     """What the rule of the configs' default says of the rows that have been run, in one item."""
     reference = found[group, GLOBAL]
     rows = {
@@ -198,13 +214,28 @@ def _meaning(group: Group, found: dict) -> str:
     margin = max(TOLERANCE, spread(rows[GLOBAL]))
     differences = {p: statistics.mean(aps) - statistics.mean(rows[GLOBAL]) for p, aps in rows.items()}
     kept = [pattern for pattern, difference in differences.items() if difference >= -margin]
-    best = min(kept, key=lambda pattern: macs(pattern, group))
+    best = min(kept, key=lambda pattern: macs(pattern, group)).label
+    seconds = {pattern: step_seconds(notes, _timing(work_dir, pattern, group)) for pattern in kept}
+    if all(seconds.values()):
+        best += f' by products, {min(kept, key=seconds.__getitem__).label} by the seconds of a step'
     listed = ', '.join(f'{p.label} {difference:+.3f}' for p, difference in differences.items() if p is not GLOBAL)
     return (
         f'- From {group.start}: mask AP against global: {listed}. The cheapest pattern within {margin:.3f} of global '
-        f'(0.01 AP or its standard deviation) is {best.label}.'
+        f'(0.01 AP or its standard deviation) is {best}.'
         + (f' Not all rows have been run: {", ".join(missing)}.' if missing else '')
     )
+
+
+def _exchange_meaning(group: Group, work_dir: Path, seeds: Sequence[int], notes: Path) -> str:
+    """What the pattern of the evaluation alone changes, in one item."""
+    changes = []
+    for trained, pattern in exchanges(group.patterns):
+        own, other = _as_trained_and_exchanged(trained, pattern, group, work_dir, seeds, notes)
+        if other:
+            change = statistics.mean(values(other, 'mask AP')) - statistics.mean(values(own, 'mask AP'))
+            changes.append(f'{trained.label} as {pattern.label} {change:+.3f} (seeds: {len(other)})')
+    listed = ', '.join(changes) or 'no row has been run'
+    return f'- From {group.start}, evaluated in another pattern than trained, by mask AP: {listed}.'
 
 
 def _plot(found: dict) -> Figure:
