@@ -18,7 +18,8 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[object]], align: str =
         Lines, each with its line feed.
     """
     rules = ['---:' if letter == 'r' else '---' for letter in align.ljust(len(head), 'l')]
-    return ''.join(f'| {" | ".join(map(str, row))} |\n' for row in (head, rules, *rows))
+    cells = [[str(cell).replace('|', r'\|') for cell in row] for row in (head, rules, *rows)]
+    return ''.join(f'| {" | ".join(row)} |\n' for row in cells)
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

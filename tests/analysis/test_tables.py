@@ -9,6 +9,7 @@ from cvt_backbone.analysis import plots, tables
 def test_markdown():
     text = tables.markdown(('name', 'n', 's'), [('a', 1, '2.50'), ('b', 20, '')], 'lrr')
     assert text == '| name | n | s |\n| --- | ---: | ---: |\n| a | 1 | 2.50 |\n| b | 20 |  |\n'
+    assert tables.markdown(['by'], [['A | B']]).endswith('| A \\| B |\n')
     assert tables.markdown(('x', 'y'), []) == '| x | y |\n| --- | --- |\n'
 
 
