@@ -265,11 +265,13 @@ def _meaning(start: str, found: dict) -> str:
 
 def _plot(found: dict, seconds: dict) -> Figure:
     """Mask AP, mean over the seeds, after each epoch; beside it against the seconds of training until then."""
-    figure = plots.make_figure(9, 6)
-    for line, start in zip(figure.subplots(len(STARTS), 2, sharey='row'), STARTS, strict=True):
+    starts = [start for start in STARTS if any(found[start, peer] for peer in PEERS)]
+    figure = plots.make_figure(9, 3 * len(starts))
+    lines = figure.subplots(len(starts), 2, sharey='row', squeeze=False)
+    for line, start in zip(lines, starts, strict=True):
         for peer in PEERS:
             draw_curves(*line, PEERS[peer].short, found[start, peer], 'mask AP', seconds[peer])
         line[0].set(ylabel=f'mask AP, from {STARTS[start]}', xlabel='epochs')
         line[1].set(xlabel='seconds of training steps, one CPU thread')
-    line[0].legend()
+    lines[0, 0].legend()
     return figure
