@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 
@@ -84,6 +84,17 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f'{message}; see {self.prog} --help')
 
 
+class Settings(DictAction):
+    """mmengine's ``KEY=VALUE`` options; what has no ``=`` is a complaint."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *args: Any) -> None:
+        """Store them as a dict."""
+        for value in values:
+            if '=' not in value:
+                parser.error(f'argument {self.option_strings[0]}: {value!r} must be KEY=VALUE')
+        super().__call__(parser, namespace, values, *args)
+
+
 class _Format(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of the description, and names with hyphens in one piece."""
 
@@ -116,7 +127,7 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         metavar='KEY=VALUE',
         help='settings to change; data_root=FOLDER moves every path below the old data_root; '
         'pretrained=FILE_OR_FOLDER_OR_URL is what the backbone starts from, pretrained=None random weights',

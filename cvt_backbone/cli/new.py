@@ -7,6 +7,7 @@ folders of images and of masks, classifiers class folders.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from ..errors import InputError
@@ -75,7 +76,7 @@ def main() -> None:
         print(f'wrote {path}')
     if args.preview:
         print(f'drew annotated images into {args.preview}')
-    print(f'wrote {args.out}; train it: cvt-backbone train {args.out}')
+    print(f'wrote {args.out}; train it: cvt-backbone train {shlex.quote(str(args.out))}')
 
 
 def _names(classes: str | None) -> tuple[str, ...] | None:

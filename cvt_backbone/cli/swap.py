@@ -7,13 +7,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from ..configs import check_not_base, check_source, get_config
 from ..errors import ArgumentError, InputError
 from ..files import check_new_file
 from ..version import __version__
-from .common import command_line, make_parser
+from .common import Settings, command_line, make_parser
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +72,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE_OR_FOLDER_OR_URL',
         help='what CvT starts from, or None for random weights (default: the published weights of the architecture)',
     )
-    parser.add_argument('--options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='arguments of CvT')
+    parser.add_argument('--options', nargs='+', action=Settings, metavar='KEY=VALUE', help='arguments of CvT')
     parser.add_argument(
         '--check', action='store_true', help='build the model before and after; try a loss and a prediction'
     )

@@ -66,6 +66,8 @@ ROWS = [
      r'--resume: no\.pth does not exist'),
     ('flops', 'cvt-13_8xb256_in1k --cfg-options model.backbone.window_sizes=3',
      'window_sizes must be None or a sequence with one entry per stage, got 3$'),
+    ('train', f'{SEGMENTOR} --cfg-options foo', "argument --cfg-options: 'foo' must be KEY=VALUE; see "),
+    ('swap', f'{SEGMENTOR} --options foo', "argument --options: 'foo' must be KEY=VALUE; see "),
     ('test', f'{SEGMENTOR} seg.pth --show', 'unrecognized arguments: --show; see '),
     ('demo', '--cfg-options data_root=/nowhere/digits', 'cvt-backbone digits /nowhere/digits$'),
     ('test', f'{COCO} no.pth --cfg-options data_root=/nowhere', 'data_root: the test data'),

@@ -138,6 +138,15 @@ def test_config_trains_and_predicts(path):
 
 
 @pytest.mark.slow
+def test_the_config_of_mmseg_in_the_docs(tmp_path):
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/howto/configure.md').read_text(), re.S)
+    (code,) = (block for block in blocks if 'auxiliary_head' in block)
+    path = tmp_path / 'upernet_in_the_docs.py'
+    path.write_text(code)
+    check_step_and_prediction(path)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not CAMVID.is_dir(), reason=f'{CAMVID} is not there')
 def test_learns_from_real_images(tmp_path, monkeypatch, capfd):
     """Two images, ten iterations, evaluated by mIoU; resumed; tested."""
