@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 from torch import Tensor
 
@@ -40,6 +41,19 @@ def check_layer_cfg(name: str, value: object) -> dict:
     if not isinstance(value.get('type'), (str, type)):
         raise ArgumentError(f'{name} must have a type, the name of a layer or its class, got {dict(value)!r}')
     return dict(value)
+
+
+def check_init_cfg(init_cfg: Any) -> Any:
+    """A dict of mmengine's, or a list of them; each of the type ``Pretrained`` names its checkpoint."""
+    items = init_cfg if isinstance(init_cfg, Sequence) and not isinstance(init_cfg, str) else [init_cfg]
+    for item in items:
+        if item is None:
+            continue
+        if not isinstance(item, Mapping) or (item.get('type') == 'Pretrained' and not item.get('checkpoint')):
+            raise ArgumentTypeError(
+                f"init_cfg must be a dict such as dict(type='Pretrained', checkpoint='FILE_OR_ADDRESS'), got {item!r}"
+            )
+    return init_cfg
 
 
 def check_out_indices(out_indices: object, num_stages: int) -> tuple[int, ...]:

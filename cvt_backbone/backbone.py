@@ -16,6 +16,7 @@ from .archs import Arch, get_arch
 from .arguments import (
     check_drop_path,
     check_image,
+    check_init_cfg,
     check_int,
     check_out_indices,
     check_out_type,
@@ -100,7 +101,7 @@ class CvT(BaseModule):
         with_cp: bool | Sequence[int] = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(check_init_cfg(init_cfg))
         self.arch = get_arch(arch)
         self.in_channels = check_int('in_channels', in_channels, 1)
         self.out_indices = check_out_indices(out_indices, self.arch.num_stages)
