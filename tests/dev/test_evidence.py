@@ -170,7 +170,8 @@ def test_peers_runs(call, tmp_path):
     assert names[-5:] == [f'{peer}_time' for peer in peers.PEERS]
     assert names[:15] == [f'{peer}_classifier_lr{lr}' for peer in peers.PEERS for lr in ('0.0005', '0.001', '0.002')]
     assert names[15:18] == ['cvt_pretrained_lr0.001', 'cvt_pretrained_lr0.002', 'cvt_pretrained_lr0.004']
-    assert names[45:51] == [*(f'{peer}_pretrained_seed0' for peer in peers.PEERS), 'cvt_pretrained_seed1']
+    assert names[30:36] == [*(f'{peer}_pretrained_seed0' for peer in peers.PEERS), 'cvt_pretrained_seed1']
+    assert names[40] == 'cvt_random_lr0.001'
     config = Config.fromfile(tmp_path / 'work/peers/cvt_pretrained_seed1/config/cvt_pretrained_seed1.py')
     assert config.load_from == str(tmp_path / 'work/peers/cvt_classifier_lr0.001/iter_2000.pth')
     assert config.optim_wrapper.optimizer.lr == 2e-3
