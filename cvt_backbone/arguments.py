@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .archs import Arch, is_per_block
+from .checkpoints import is_pretrained
 from .errors import ArgumentError, ArgumentTypeError
 
 MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token; no less for any other
@@ -49,7 +50,7 @@ def check_init_cfg(init_cfg: Any) -> Any:
     for item in items:
         if item is None:
             continue
-        if not isinstance(item, Mapping) or (item.get('type') == 'Pretrained' and not item.get('checkpoint')):
+        if not isinstance(item, Mapping) or (is_pretrained(item) and not item.get('checkpoint')):
             raise ArgumentTypeError(
                 f"init_cfg must be a dict such as dict(type='Pretrained', checkpoint='FILE_OR_ADDRESS'), got {item!r}"
             )

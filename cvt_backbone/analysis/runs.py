@@ -118,16 +118,16 @@ def _read_run(folder: Path) -> Run:
             f'WORK_DIR: {folder} has no log (*/vis_data/scalars.json); give the work dir of a finished run'
         )
     file = _find_config(folder)
-    parts = [part for path in scalars if (part := _read_part(path, file, path is scalars[-1]))]
+    texts = {path: _read_text(path) for path in sorted(folder.glob('*/*.log'))}
+    parts = [part for path in scalars if (part := _read_part(path, file, texts, path is scalars[-1]))]
     entries = [entry for path in scalars for entry in _read_scalars(path, path is scalars[-1])]
     log = _log_of(scalars[-1])
-    environment = _read_text(log)
-    texts = [_read_text(path) for path in sorted(folder.glob('*/*.log'))]
+    environment = texts[log]
     versions = {
         name: found[1] for name in _VERSIONS if (found := re.search(_VERSION.format(name), environment, re.MULTILINE))
     }
     checkpoint, meta = _last_checkpoint(folder)
-    length, metrics = _figures(folder, parts[-1].cfg, entries, meta, ''.join(texts))
+    length, metrics = _figures(folder, parts[-1].cfg, entries, meta, ''.join(texts.values()))
     steps = [entry for entry in entries if 'lr' in entry and 'time' in entry]
     if not steps:
         raise InputError(f'WORK_DIR: the log of {folder} has no training step with its time; it cannot be reported')
@@ -152,14 +152,14 @@ def _read_run(folder: Path) -> Run:
     )
 
 
-def _read_part(scalars: Path, file: Path, is_last: bool) -> Part | None:
+def _read_part(scalars: Path, file: Path, texts: dict[Path, str], is_last: bool) -> Part | None:
     """One part of a run by the copy of its config, which may be missing beside the last part's log alone."""
     own, log = scalars.with_name('config.py'), _log_of(scalars)
-    if not is_last and not (own.is_file() and log.is_file()):
+    if not is_last and not (own.is_file() and log in texts):
         return None
-    if not log.is_file():
+    if log not in texts:
         raise InputError(f'WORK_DIR: {log} is missing; the text log names the hardware and the versions')
-    return Part(_read_config(own if own.is_file() else file), _number('GPU number', _read_text(log), log))
+    return Part(_read_config(own if own.is_file() else file), _number('GPU number', texts[log], log))
 
 
 def _log_of(scalars: Path) -> Path:

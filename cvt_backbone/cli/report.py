@@ -82,8 +82,7 @@ def check_config(folder: Path, run: Run, config: Path) -> None:
     if config.name != run.config:
         raise InputError(f'--config: {folder} was trained with {run.config}, not with {config.name}')
     named = get_config(config)
-    scaling = named.get('auto_scale_lr')
-    base = scaling.get('base_batch_size') if isinstance(scaling, dict) else None
+    base = _scaling(named).get('base_batch_size')
     if base is None:
         raise InputError(
             f'--config: {config.name} has no auto_scale_lr.base_batch_size, the total batch it is meant for; add it'
@@ -105,10 +104,15 @@ def _differences(part: Part, named: Config, base: int, resumed: bool) -> list[st
     found = differences(part.cfg, named, resumed)
     if part.batch != base:
         found.append(f'total batch: {part.batch} in the run, {base} in the config')
-    scaling = part.cfg.get('auto_scale_lr') or {}
+    scaling = _scaling(part.cfg)
     if scaling.get('enable') and (own := scaling.get('base_batch_size', 0) * part.accumulated) != base:
         found.append(f'auto_scale_lr: the lr is that of {own} images in the run, of {base} in the config')
     return found
+
+
+def _scaling(cfg: Config) -> dict[str, Any]:
+    scaling = cfg.get('auto_scale_lr')
+    return scaling if isinstance(scaling, dict) else {}
 
 
 def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str, hardware: str | None) -> dict:
@@ -125,7 +129,7 @@ def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str
         InputError: A device is unknown, or is named by the log and by ``hardware``; a seed or checkpoint comes twice,
             or is in the metafile.
     """
-    known = [digest for result in model.get('Results', []) for digest in _digests(result)]
+    known = [digest for result in model.get('Results', []) for digest in result.get('Run', {}).get('Checkpoints', [])]
     digests = [run.checkpoint for run in runs]
     if len({run.seed for run in runs}) < len(runs) or len({*digests, *known}) < len(digests) + len(known):
         raise InputError(f'WORK_DIR: a seed or checkpoint of {runs[0].config} comes twice, or is reported already')
@@ -159,10 +163,6 @@ def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str
     if task is None:
         task = 'Semantic Segmentation' if 'mIoU' in metrics else 'Image Classification'
     return {'Task': task, 'Dataset': model['Metadata']['Training Data'], 'Metrics': metrics, 'Run': details}
-
-
-def _digests(result: dict[str, Any]) -> list[str]:
-    return result.get('Run', {}).get('Checkpoints', [])
 
 
 def _join(names: Iterable[str]) -> str:

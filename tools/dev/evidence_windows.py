@@ -85,7 +85,7 @@ patterns pass, so that cost decides, and the rule leaves open what cost is:
 
 - By products the smallest windows are the cheapest, half the pretraining size. They stay out: they change what the
   weights compute at their own size, and [the package warns of them](../concepts/windows.md).
-- By the seconds of a step above, (16, 8, None) is. That is one timing of each, and all are within a few percent.
+- By the seconds of a step above, (16, 8, None) is. That is one timing of each, and they lie within a tenth.
 - At 800 pixels on a CPU (56, 28, 14) takes [0.77 of the time](../results/performance.md) of (56, 28, None).
 - On a GPU, one image of 800 pixels at a time, (56, 28, 14) takes [1.07 to 2.12 times as
   long](../results/gpu.md) as (56, 28, None), since it launches more kernels. Global attention is slower than (56, 28,
