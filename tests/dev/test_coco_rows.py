@@ -75,6 +75,10 @@ def test_rows_are_run_by_the_user_that_git_knows(monkeypatch):
     git.stdout = ''
     with pytest.raises(InputError, match=r'--by: git has no user\.name'):
         coco_rows.git_user()
+    monkeypatch.undo()
+    monkeypatch.setenv('PATH', '')
+    with pytest.raises(InputError, match=r'--by: git has no user\.name'):
+        coco_rows.git_user()
 
 
 def test_order_and_what_is_not_repeated(call, monkeypatch, tmp_path, capfd):

@@ -111,7 +111,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.gpus < 1 or 16 % args.gpus:
         raise InputError(f'GPUS: must divide the batch of 16 images, as 1, 2, 4, 8 and 16 do, got {args.gpus}')
-    args.by = args.by or git_user()
+    args.by = args.by or ('NAME' if args.dry_run else git_user())
     default = ROOT / 'work_dirs' / ('rows-smoke' if args.smoke else 'rows')
     args.work_dir = (args.work_dir or default).resolve()  # the commands run in the checkout
     if not args.smoke and smoke_config(args, 'x').parent.is_dir():
@@ -126,8 +126,11 @@ def git_user() -> str:
     Raises:
         InputError: It has none.
     """
-    git = subprocess.run(['git', 'config', 'user.name'], cwd=ROOT, capture_output=True, text=True)
-    if not git.stdout.strip():
+    try:
+        git = subprocess.run(['git', 'config', 'user.name'], cwd=ROOT, capture_output=True, text=True)
+    except OSError:  # git is not installed
+        git = None
+    if git is None or not git.stdout.strip():
         raise InputError('--by: git has no user.name; say who runs the rows: a person or a group, for the tables')
     return git.stdout.strip()
 
