@@ -22,6 +22,7 @@ from .shapes import LISTED, Shapes, compare_shapes, expected_shapes, infer_arch,
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module', 'state_dict_ema', 'model_ema')
 _PREFIXES = ('module.', 'model.')  # of DataParallel and training scripts
+STEM = 'stage0.patch_embed.proj.weight'
 _COMPILED = '_orig_mod.'  # before the names of what torch.compile compiled, the model or a part of it
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
@@ -61,7 +62,7 @@ class Checkpoint:
     @property
     def in_channels(self) -> int:
         """Channels of the image."""
-        return self.state['stage0.patch_embed.proj.weight'].shape[1]
+        return self.state[STEM].shape[1]
 
     @property
     def num_classes(self) -> int | None:
@@ -194,7 +195,7 @@ def _translate(tensors: dict[str, Tensor], container: str) -> tuple[str, dict[st
 
 def _expected(arch: Arch, shapes: Shapes, own: Shapes) -> Shapes:
     """What a file with this architecture should hold, given its image channels, its head and its norms."""
-    stem, head = shapes.get('stage0.patch_embed.proj.weight', ()), shapes.get('head.weight', ())
+    stem, head = shapes.get(STEM, ()), shapes.get('head.weight', ())
     expected = expected_shapes(arch, stem[1] if len(stem) == 4 else 3, head[0] if len(head) == 2 else 1000)
     for top in ('norm', 'head'):  # a backbone may come without its classifier
         if not any(key.startswith(f'{top}.') for key in shapes):
@@ -225,7 +226,15 @@ def _check_names(path: str | Path, shapes: Shapes, strays: list[str], expected: 
         lines.append('  It is a deployed checkpoint, its batch norms folded away; give the one it was made from.')
     if any(key.startswith('stage') and key.endswith('pos_embed') for key in difference.stray + difference.missing):
         lines.append('  Position embeddings are weights: pos_embed of the arch must name the stages that the file has.')
-    lines.append(f'  The nearest architecture of the zoo is {nearest}, {distance} tensors away.')
+    (held, wanted) = (table.get(STEM, ())[1:2] for table in (shapes, expected))
+    if held and wanted and held != wanted:
+        lines.append(
+            f'  It takes images of {held[0]} channels, the model of {wanted[0]}; this adapts it: cvt-backbone convert '
+            f'{path} NEW.pth --to backbone --in-channels {wanted[0]}'
+        )
+    lines.append(
+        f'  The nearest architecture of the zoo is {nearest}' + (f', {distance} tensors away.' if distance else '.')
+    )
     raise CheckpointError('\n'.join(lines))
 
 

@@ -33,10 +33,12 @@ def main() -> None:
     check_new_file('--out', out, '.py', args.force)
     if not args.flat:
         check_not_base('--out', out, cfg)
+    options = Config()
+    options.merge_from_dict(args.options or {})  # norm_cfg.type=GN is nested
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
-            new = swap_backbone(cfg, args.arch, args.optim, args.pretrained, **(args.options or {}))
+            new = swap_backbone(cfg, args.arch, args.optim, args.pretrained, **options.to_dict())
         except (ArgumentError, TypeError) as error:
             raise InputError(f'--arch, --options: {error}') from error
         except InputError as error:

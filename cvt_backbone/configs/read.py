@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import io
 import os
 from contextlib import redirect_stdout
+from difflib import get_close_matches
 from typing import Any
 
 from mmengine.config import Config
@@ -15,8 +17,11 @@ from .edit import move_data_root
 from .hub import NO_SCOPE
 from .names import SCOPES, config_path
 from .new_style import by_names, is_new_style
-from .parts import dicts
+from .parts import dicts, kind_of
 from .pretrained import set_pretrained
+
+# mmengine looks for the original package, whose name the maintained one has not.
+BY_PATH = """; if mmseg is, write __import__('cvt_backbone').config_path('mmseg::PATH') in place of 'mmseg::PATH'"""
 
 
 def get_config(name: str | os.PathLike) -> Config:
@@ -44,7 +49,8 @@ def get_config(name: str | os.PathLike) -> Config:
     except InputError:
         raise
     except Exception as error:  # a config is Python: whatever it raises
-        raise InputError(f'config: {name} cannot be read: {type(error).__name__}: {error}') from error
+        advice = BY_PATH if str(error).startswith('mmsegmentation is not installed') else ''
+        raise InputError(f'config: {name} cannot be read: {type(error).__name__}: {error}{advice}') from error
     if any(part.get('_scope_') == 'cvt_backbone' for part in dicts(cfg._to_lazy_dict())):
         raise InputError(f'config: {name} {NO_SCOPE}')
     return cfg
@@ -77,8 +83,27 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
         raise InputError(f'config: {name} has no model; give a config that can be trained, not a file of _base_')
     if 'pretrained' in options:
         set_pretrained(cfg, options['pretrained'])
+    _check_arguments(cfg.model)
     import_toolbox(cfg.get('default_scope'))
     return cfg
+
+
+def _check_arguments(model: Any) -> None:
+    """See that CvT gets arguments that it has: a registry's TypeError comes late, among its own frames."""
+    from ..backbone import CvT  # the list of the configs needs no PyTorch
+
+    known = list(inspect.signature(CvT).parameters)
+    for part in dicts(model):
+        if kind_of(part.get('backbone')) == 'CvT' and part.get('pretrained'):
+            raise InputError(
+                'config: model.pretrained belongs to the old backbone; set it to None: CvT starts from '
+                'model.backbone.init_cfg'
+            )
+        unknown = [name for name in part if name not in (*known, 'type', '_scope_')] if kind_of(part) == 'CvT' else []
+        if unknown:
+            near = get_close_matches(unknown[0], known, n=1)
+            advice = f'did you mean {near[0]}?' if near else f'it has {", ".join(known)}'
+            raise InputError(f'config: CvT has no argument {unknown[0]}; {advice}')
 
 
 def import_quietly(module: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
 from ..errors import InputError, first_of
 from ..inference.images import find_files
+from .check.files import warn
 from .find import CONVERTED, BoxSource, read_yaml
 from .folders import read_lines, size_of
 
@@ -101,6 +103,12 @@ def _label_files(source: BoxSource) -> list[tuple[Path, Path]]:
         files = [by_stem[stem] for stem in stems]
     if not any(label.is_file() for _, label in files):
         raise InputError(f'data: no image in {source.images} has a label file in {source.annotations}')
+    lacking = [str(image) for image, label in files if not label.is_file()]
+    if lacking and suffix == '.xml':  # YOLO writes none for an image without objects, VOC an empty one
+        warn(
+            f'{len(lacking)} of {len(files)} images of the {source.split} data have no .xml in {source.annotations} '
+            f'and count as images without objects: {first_of(lacking)}'
+        )
     return files
 
 
@@ -123,12 +131,26 @@ def _voc_classes(labels: list[Path]) -> list[str]:
     for label in labels:
         try:
             if label.is_file():
-                names.update(element.text for element in parse(label).iterfind('object/name') if element.text)
+                names.update(name for element in parse(label).iterfind('object/name') if (name := _text(element)))
         except ParseError as error:
             raise InputError(f'data: {label} cannot be read as Pascal VOC ({error})') from error
     if not names:
         raise InputError(f'data: none of the {len(labels)} label files, such as {labels[0]}, has an object with a name')
     return sorted(names)
+
+
+def _text(element: Element) -> str:
+    return (element.text or '').strip()
+
+
+def _check_size(root: Element, size: tuple[int, int]) -> None:
+    """See that the boxes were drawn on an image of this size; some tools write none, or zeros."""
+    said = tuple(int(root.findtext(f'size/{side}') or 0) for side in ('width', 'height'))
+    if all(said) and said != size:
+        raise ValueError(
+            f'its boxes are those of an image of {said[0]}x{said[1]} pixels, and the image has {size[0]}x{size[1]}; '
+            f'give the images that were annotated'
+        )
 
 
 def _voc_reader(classes: list[str]) -> Reader:
@@ -139,6 +161,9 @@ def _voc_reader(classes: list[str]) -> Reader:
 
     def read(label: Path, size: tuple[int, int]) -> list[dict[str, Any]]:
         root = parse(label).getroot()
+        _check_size(root, size)
+        for element in root.iterfind('object/name'):
+            element.text = _text(element)
         detections, _ = detections_from_xml_obj(root, classes, size)
         annotations = [_box(box, int(i)) for box, i in zip(detections.xyxy, detections.class_id, strict=True)]
         for annotation, element in zip(annotations, root.findall('object'), strict=True):

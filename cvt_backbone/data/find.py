@@ -13,7 +13,7 @@ from .folders import Listings
 
 # Names of a split in folders and files, the likeliest first.
 SPLITS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'test', 'testing')}
-IMAGE_FOLDERS = ('images', 'img_dir', 'JPEGImages', 'image', 'imgs', 'img', 'leftImg8bit')
+IMAGE_FOLDERS = ('images', 'img_dir', 'JPEGImages', 'image', 'imgs', 'img', 'leftImg8bit', 'data')
 MASK_FOLDERS = ('annotations', 'ann_dir', 'SegmentationClass', 'masks', 'mask', 'labels', 'gtFine')
 LABEL_FOLDERS = ('annotations', 'Annotations', 'labels', 'json')  # beside which images are looked for
 ROBOFLOW = '_annotations.coco.json'

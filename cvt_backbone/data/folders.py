@@ -48,6 +48,19 @@ def check_there(argument: str, paths: Sequence[str], listings: Listings, what: s
         raise InputError(f'{argument}: {len(missing)} of {len(paths)} {what} are not there: {first_of(missing)}')
 
 
+def class_names(argument: str, folder: Path) -> list[str]:
+    """The names of the class folders in a folder, sorted, as mmpretrain labels by them.
+
+    Raises:
+        InputError: One is hidden, such as what an editor leaves behind; mmpretrain would take it for a class.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    hidden = [name for name in names if name.startswith('.')]
+    if hidden:
+        raise InputError(f'{argument}: mmpretrain takes the folder {folder / hidden[0]} for a class; move it away')
+    return names
+
+
 def read_lines(argument: str, path: Path) -> list[str]:
     """The lines of a list of names, stripped, without empty ones.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -19,6 +20,7 @@ from .masks import IGNORED, read_mask
 PICTURES = 16
 SIDE = 1024  # of a picture at most, in pixels
 LEAST_SIDE = 480  # up to which small images are enlarged
+FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')  # Pillow's own knows no Greek or Cyrillic
 OPACITY = 0.45  # of masks
 Colour = tuple[int, int, int]
 
@@ -180,7 +182,7 @@ def _draw_mask(picture: Image.Image, annotation: dict[str, Any], scale: float, c
 
 def _write(draw: ImageDraw.ImageDraw, text: str, at: Sequence[float], colour: Colour, *, below: bool = False) -> float:
     """Write a name on its colour, above the place or below it; returns where it ends."""
-    font = ImageFont.load_default(12)
+    font = ImageFont.truetype(FONT, 12)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
     x = min(max(0, at[0]), draw.im.size[0] - width)

@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from ..archs import get_arch
 from ..backbone import CvT
 from ..configs import add_import, as_list, by_names, drop_weights, find_owner, image_channels, is_new_style, scope_of
-from ..errors import ArgumentError, SwapError
+from ..errors import ArgumentError, ArgumentTypeError, SwapError
 from .classifiers import is_classifier, swap_classifier
 from .heads import consumers, fit_heads, is_segmentor
 from .necks import fit_neck
@@ -56,8 +56,12 @@ def swap_backbone(
         SwapError: It cannot be done; the message names the component and the reason.
         InputError: The config is malformed.
         ValueError: ``arch``, ``optim`` or an option is out of range.
-        TypeError: ``arch`` or an option is of the wrong type.
+        TypeError: ``cfg``, ``arch`` or an option is of the wrong type.
     """
+    if not isinstance(cfg, Config):
+        raise ArgumentTypeError(
+            f'cfg must be a Config, got a {type(cfg).__name__}; cvt_backbone.get_config(NAME_OR_FILE) reads one'
+        )
     taken = [name for name in SET_BY_SWAP if name in options]
     if taken:
         raise ArgumentError(f'{taken[0]} is settled by the swap; leave it out')

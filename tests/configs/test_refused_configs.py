@@ -26,6 +26,7 @@ def place(tmp_path, monkeypatch):
     texts = {
         'mine.py': 'x = 1',
         'broken.py': 'model = nothing\n',
+        'named.py': "raise ModuleNotFoundError('mmsegmentation is not installed, please install it')",
         'marked.py': "model = dict(type='Linear', in_features=1, out_features=1, _scope_='cvt_backbone')",
         'file': '',
     }
@@ -58,6 +59,10 @@ REFUSED = {
     ),
     'a file of _base_ by its name': (lambda: config_path('adamw_160k'), 'adamw_160k does not exist'),
     'no Python': (lambda: get_config('broken.py'), r'config: .*broken\.py cannot be read: NameError'),
+    'a base of mmseg by name': (
+        lambda: get_config('named.py'),
+        r"write __import__\('cvt_backbone'\)\.config_path\('mmseg::",
+    ),
     'an inherited scope': (lambda: get_config('marked.py'), rf'config: .*marked\.py inherits .*{FORM}'),
     'no model': (lambda: load_config(str(ROOT / 'configs/_base_/schedules/adamw_1x.py')), 'has no model'),
     'an unknown toolbox': (

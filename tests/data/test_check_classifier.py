@@ -78,6 +78,12 @@ def test_splits_of_different_classes(tmp_path):
     refused(r'class dog is in only one of .*train and .*val', classifier(tmp_path))
 
 
+def test_hidden_folder(tmp_path):
+    make_folders(tmp_path)
+    (tmp_path / 'train/.ipynb_checkpoints').mkdir()
+    refused(r'takes the folder .*train/\.ipynb_checkpoints for a class; move it away', classifier(tmp_path))
+
+
 def test_no_image(tmp_path):
     make_folders(tmp_path, images=0)
     refused('train hold no image, and the train data need some', classifier(tmp_path))

@@ -292,6 +292,18 @@ def test_warnings(data, warned):
     ]
 
 
+def test_boxes_that_are_corners(data, warned):
+    """COCO counts width and height from the corner."""
+
+    def change(new):
+        for annotation in new['annotations']:
+            annotation['bbox'] = [30, 20, 59, 49]
+
+    run(config(data('train', change)))
+    (message,) = warned
+    assert re.search(r'4 of 4 boxes of the train data .* reach beyond .* not \[x1, y1, x2, y2\]$', message)
+
+
 def test_annotations_from_zero(data, warned):
     run(config(data('val', first_annotation(id=0))))
     (message,) = warned

@@ -1,5 +1,7 @@
 """Pascal VOC and YOLO labels become COCO's, with the boxes they came from."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,6 +81,34 @@ def test_voc(tmp_path):
     assert first == dict(category_id=2, bbox=[0, 0, 80, 60], area=4800, iscrowd=1, id=1, image_id=1)
     assert second == dict(category_id=1, bbox=[10, 20, 10, 20], area=200, iscrowd=0, id=2, image_id=1)
     assert parse_coco(content, tmp_path).used.all()
+
+
+def test_names_of_voc_are_stripped(tmp_path):
+    voc(tmp_path, OBJECT.format(' nut\n', '', 1, 1, 9, 9), OBJECT.format('nut', '', 1, 1, 9, 9))
+    (content,) = converted(tmp_path)
+    assert [category['name'] for category in content['categories']] == ['nut']
+    assert [annotation['category_id'] for annotation in content['annotations']] == [1, 1]
+
+
+def test_voc_of_another_size(tmp_path):
+    """Boxes of a larger image do not fit; a size of zero says nothing."""
+    size = '<size><width>{}</width><height>{}</height></size>'
+    box = OBJECT.format('nut', '', 1, 1, 9, 9)
+    for known in ((80, 60), (0, 0)):
+        converted(voc(tmp_path, size.format(*known), box))
+    voc(tmp_path, size.format(160, 120), box)
+    with pytest.raises(
+        InputError, match=r'1\.xml cannot .* of 160x120 pixels, and the image has 80x60; give the images'
+    ):
+        converted(tmp_path)
+
+
+def test_voc_without_a_file(tmp_path, capsys):
+    voc(tmp_path, OBJECT.format('nut', '', 1, 1, 9, 9))
+    image(tmp_path / 'JPEGImages/2.jpg')
+    (content,) = converted(tmp_path)
+    assert len(content['images']) == 2
+    assert re.search(r'^warning: 1 of 2 images .* have no \.xml .*JPEGImages/2\.jpg$', capsys.readouterr().err, re.M)
 
 
 def test_splits_of_voc_have_the_same_categories(tmp_path):

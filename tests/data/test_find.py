@@ -108,6 +108,7 @@ def test_images_of_other_layouts_elsewhere(tmp_path):
         ('annotations/train.json', 'train'),
         ('annotations/train.json', 'images'),
         ('train.json', 'images'),
+        ('labels.json', 'data'),
         ('train.json', ''),
         ('train/_annotations.coco.json', 'train'),
         ('labels/train.json', 'data/elsewhere'),

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from cvt_backbone.data.coco import parse_coco
 from cvt_backbone.data.folders import size_of, spread
-from cvt_backbone.data.preview import PICTURES, check_preview, choose, colours, draw_boxes, draw_masks
+from cvt_backbone.data.preview import PICTURES, _write, check_preview, choose, colours, draw_boxes, draw_masks
 from cvt_backbone.errors import InputError
 from helpers.own_data import code
 
@@ -22,6 +22,18 @@ def test_choose_shows_each_class():
     assert {label for i in chosen for label in labels[i]} == set(range(8))
     assert choose([[], [1], [1]]) == [1, 2]
     assert choose([[i] for i in range(100)]) == list(range(16))
+
+
+def test_names_of_other_alphabets():
+    """Letters that a font lacks all look the same."""
+
+    def write(text):
+        picture = Image.new('RGB', (40, 20))
+        _write(ImageDraw.Draw(picture), text, (0, 0), (0, 0, 0), below=True)
+        return np.asarray(picture)
+
+    assert (write('собака') != write('гвозди')).any()
+    assert (write('κύων') != write('ήλος')).any()
 
 
 def test_spread():

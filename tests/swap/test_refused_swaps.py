@@ -155,6 +155,12 @@ def test_argument(name: str) -> None:
         swap_backbone(detector(neck=fpn()), *arguments, **options)
 
 
+@pytest.mark.parametrize('cfg', ['mask-rcnn_cvt-13_fpn_1x_coco', {}])
+def test_no_config(cfg: object) -> None:
+    with pytest.raises(TypeError, match=rf'cfg must be a Config, got a {type(cfg).__name__}; .*get_config'):
+        swap_backbone(cfg)
+
+
 @pytest.mark.parametrize('name', STRIDES)
 def test_strides(name: str) -> None:
     strides, message = STRIDES[name]

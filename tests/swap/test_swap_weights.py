@@ -144,6 +144,9 @@ def test_the_command(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert start_of(made('--pretrained', 'None')) is None
     assert start_of(made('--pretrained', config)) == str(config)
     assert f' --pretrained {config}\n' in (tmp_path / 'mine.py').read_text()
+    norm = made('--options', 'norm_cfg.type=GN', 'norm_cfg.num_groups=8').model.backbone.norm_cfg
+    assert norm == dict(type='GN', num_groups=8)
+    capfd.readouterr()
     made('--arch', 'cvt-nano')
     note = 'cvt-nano has no published weights: the backbone starts from random weights'
     assert f'note: {note}' in capfd.readouterr().out

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from ...configs import kind_of
 from ...errors import InputError
-from ..folders import read_lines
+from ..folders import class_names, read_lines
 from .files import CLASS_FOLDERS, local_datasets, prefix_of
 
 
@@ -37,7 +37,7 @@ def check_classes(cfg: Config, *splits: str) -> int | None:
             continue
         prefix = prefix_of(dataset)
         folder = root / (prefix.get('img_path', '') if isinstance(prefix, dict) else prefix)
-        names = {path.name for path in folder.iterdir() if path.is_dir()}
+        names = set(class_names('data_root', folder))
         if len(names) < 2:
             raise InputError(
                 f'data_root: {folder} has {len(names)} class folder(s), and the {split} data need at least two: '

@@ -17,6 +17,7 @@ from ..folders import Listings, check_there, size_of, spread
 from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn
 
 NAMED = 20  # classes in a message
+BEYOND = 0.1  # share of boxes outside their images that is suspicious
 OPENED = 200  # images of a split whose headers are read
 METHODS = ('load_data_list', 'parse_data_info', 'filter_data')  # what makes CocoDataset's format
 
@@ -64,6 +65,7 @@ def check_detector(cfg: Config, *splits: str, known: Mapping[Path, CocoFile] | N
             check_there(f'data_root: {split} data', paths, listings)
             _check_sizes(split, file, paths)
             _warn_of_classes(split, file, classes, wanted)
+            _warn_of_boxes(split, file)
             if split == 'train':
                 left = (left or 0) + kept
     return left
@@ -199,6 +201,17 @@ def _check_sizes(split: str, file: CocoFile, paths: Sequence[str]) -> None:
         raise InputError(
             f'annotations: {len(wrong)} of {len(opened)} images of the {split} data that were opened have another size '
             f'than {file.path} says: {wrong[0]}; sizes are compared after the turn of the EXIF tag, as mmcv loads them'
+        )
+
+
+def _warn_of_boxes(split: str, file: CocoFile) -> None:
+    """Say that many boxes do not fit their images, as if they were corners, or those of larger images."""
+    kinds = file.odd_boxes
+    beyond = int((kinds['outside the image'] | kinds['partly outside the image']).sum())
+    if beyond > BEYOND * len(file.boxes):
+        warn(
+            f'{beyond} of {len(file.boxes)} boxes of the {split} data in {file.path} reach beyond their images; bbox '
+            f'must be [x, y, width, height] in pixels of the image, not [x1, y1, x2, y2]'
         )
 
 

@@ -12,7 +12,7 @@ from ...configs.text import Code
 from ...errors import InputError
 from ...inference.images import find_files
 from ..find import find_class_folders
-from ..folders import size_of, spread
+from ..folders import class_names, size_of, spread
 from ..preview import draw_classes
 from ..table import folder_rows
 from .heads import class_settings, model_setting
@@ -34,11 +34,11 @@ def new_classifier(cfg: Config, request: Request) -> Plan:
     folders = [find_class_folders('--train', request.train, 'train'), find_class_folders('--val', request.val, 'val')]
     if folders[0] == folders[1]:
         same_data(request)
-    classes, *others = [sorted(path.name for path in folder.iterdir() if path.is_dir()) for folder in folders]
+    classes, val_classes = (class_names(f'--{split}', folder) for split, folder in zip(SPLITS, folders, strict=True))
     if len(classes) < 2:
         raise InputError(f'--train: {folders[0]} has {len(classes)} class folder(s); a classifier needs at least two')
-    if others[0] != classes:
-        name = min(set(classes) ^ set(others[0]))
+    if val_classes != classes:
+        name = min(set(classes) ^ set(val_classes))
         raise InputError(
             f'--val: class {name} is in only one of {folders[0]} and {folders[1]}; give both the same folders'
         )
