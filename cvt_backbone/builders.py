@@ -16,8 +16,17 @@ from .layers import QuickGELU
 
 
 def norm_layer(norm_cfg: Mapping) -> partial[nn.Module]:
-    """A maker of norms from a number of channels; without a process group ``SyncBN`` becomes ``BN``."""
+    """A maker of norms from a number of channels; without a process group ``SyncBN`` becomes ``BN``.
+
+    Raises:
+        ValueError: The norm is one of tokens.
+    """
     norm_cfg = check_layer_cfg('norm_cfg', norm_cfg)
+    if norm_cfg['type'] == 'LN':
+        raise ArgumentError(
+            'norm_cfg must be a norm of maps (B, C, H, W), such as BN, SyncBN or GN; LN is one of tokens, as CvT has '
+            'them between its blocks in any case'
+        )
     if norm_cfg['type'] == 'SyncBN' and not is_distributed():
         warnings.warn('SyncBN needs a process group and there is none: CvT uses BN instead', stacklevel=3)
         norm_cfg['type'] = 'BN'

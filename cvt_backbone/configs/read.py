@@ -73,6 +73,7 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     """
     cfg = get_config(name)
     options = dict(options or {})
+    _check_names(cfg, options)
     if 'data_root' in options:
         move_data_root(cfg, str(options.pop('data_root')))
     try:
@@ -86,6 +87,17 @@ def load_config(name: str, options: dict[str, Any] | None = None) -> Config:
     _check_arguments(cfg.model)
     import_toolbox(cfg.get('default_scope'))
     return cfg
+
+
+def _check_names(cfg: Config, options: dict[str, Any]) -> None:
+    """See that no option is a misspelt one, which would become a new setting that nothing reads."""
+    from mmengine.runner import Runner
+
+    known = {*cfg, *inspect.signature(Runner).parameters, 'auto_scale_lr', 'data_root', 'pretrained'}
+    for option in options:
+        name = option.partition('.')[0]
+        if name not in known and (near := get_close_matches(name, known, n=1, cutoff=0.85)):
+            raise InputError(f'--cfg-options: the config has no {name}; did you mean {near[0]}?')
 
 
 def _check_arguments(model: Any) -> None:

@@ -59,6 +59,7 @@ ARGUMENTS: dict[str, tuple[dict, dict, type[Exception], list[str]]] = {
     'norm of no type': ({}, {'norm_cfg': {'eps': 1}}, ValueError, ['norm_cfg', 'type', 'eps']),
     'weights by name alone': ({}, {'init_cfg': 'x.pth'}, TypeError, ['init_cfg', "checkpoint='FILE", "'x.pth'"]),
     'weights of no name': ({}, {'init_cfg': [{'type': 'Pretrained'}]}, TypeError, ['init_cfg', 'checkpoint']),
+    'norm of tokens': ({}, {'norm_cfg': {'type': 'LN'}}, ValueError, ['norm_cfg', 'LN', 'BN, SyncBN or GN']),
     'norm none': ({}, {'norm_cfg': None}, TypeError, ['norm_cfg', 'None']),
     'norm unknown': ({}, {'norm_cfg': {'type': 'Nrm'}}, ValueError, ['norm_cfg', "'Nrm'"]),
     'out norm string': ({}, {'out_norm_cfg': 'LN'}, TypeError, ['out_norm_cfg', "'LN'"]),

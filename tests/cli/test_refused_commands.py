@@ -72,6 +72,8 @@ ROWS = [
      'config: CvT has no argument depth; it has arch, in_channels, '),
     ('train', f'{SEGMENTOR} --cfg-options data_root=digits model.pretrained=open-mmlab://resnet50_v1c',
      r'config: model\.pretrained belongs to the old backbone; set it to None'),
+    ('train', f'{SEGMENTOR} --cfg-options data_root=digits optim_wraper.optimizer.lr=1',
+     r'--cfg-options: the config has no optim_wraper; did you mean optim_wrapper\?$'),
     ('train', f'{SEGMENTOR} --cfg-options foo', "argument --cfg-options: 'foo' must be KEY=VALUE; see "),
     ('swap', f'{SEGMENTOR} --options foo', "argument --options: 'foo' must be KEY=VALUE; see "),
     ('test', f'{SEGMENTOR} seg.pth --show', 'unrecognized arguments: --show; see '),

@@ -1,5 +1,6 @@
 """Every config of a detector: what it promises, and that it trains and predicts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,17 @@ def test_digits_config_trains_and_predicts(path):
 @pytest.mark.slow
 @each_coco_config
 def test_coco_config_trains_and_predicts(path):
+    check_step_and_prediction(path)
+
+
+@pytest.mark.slow
+def test_the_config_of_grey_images_in_the_docs(tmp_path):
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/howto/pretrained.md').read_text(), re.S)
+    (code,) = (block for block in blocks if 'in_channels=1' in block)
+    path = tmp_path / 'mask-rcnn_in_the_docs.py'
+    path.write_text(code)
+    image = load(path).train_dataloader.dataset.pipeline[0]
+    assert image.color_type == 'grayscale'
     check_step_and_prediction(path)
 
 

@@ -18,6 +18,7 @@ DATA = dict(DIGITS)
 SIDE = DATA['size']
 ALIKE = (16, 8, 4)  # equal to global attention at the 64 pixels of pretraining
 DEPTHS = (1, 1, 6)  # of the deeper cvt-nano
+DEEP_LR = 1e-3  # of its classifier, half of the config's, at which its loss stays that of chance
 
 
 class Pattern(NamedTuple):
@@ -87,7 +88,9 @@ def classifier(work_dir: Path) -> Job:
     """The digits classifier with as many blocks as the deep group."""
     cfg = fresh_config(CLASSIFIER, work_dir / 'digits/classes', 0)
     cfg.model.backbone.arch = DEEP.arch
-    return Job('deep_classifier', cfg, {'config': CLASSIFIER.stem, 'depths': list(DEPTHS), 'data': DATA}, TOP1)
+    cfg.optim_wrapper.optimizer.lr = DEEP_LR
+    settings = {'config': CLASSIFIER.stem, 'depths': list(DEPTHS), 'lr': DEEP_LR, 'data': DATA}
+    return Job('deep_classifier', cfg, settings, TOP1)
 
 
 def training(work_dir: Path, pattern: Pattern, group: Group, seed: int) -> Job:
