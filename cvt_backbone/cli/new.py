@@ -65,12 +65,13 @@ def main() -> None:
         check_preview(args.preview)
     cfg = load_config(args.config)
     check_not_base('--out', args.out, cfg)
-    plan = make_plan(cfg, Request(args.config, args.train, args.val, args.images, args.batch, classes))
+    folder = args.out.parent
+    plan = make_plan(cfg, Request(args.config, args.train, args.val, args.images, args.batch, classes, folder))
     print_table(f'{args.train}, {args.val}', ('train', 'val'), plan.rows)
     for note in plan.notes:
         print(f'note: {note}')
     images = f'{plan.images[0]} images to train on, {plan.images[1]} to validate'
-    text = make_text(plan, f'{images}. Written by cvt_backbone {__version__}:\n{command_line()}')
+    text = make_text(plan, f'{images}. Written by cvt_backbone {__version__}:\n{command_line()}', folder)
     write(plan, text, args.out, args.preview)
     for path in plan.converted:
         print(f'wrote {path}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -36,24 +37,24 @@ class Noted:
     note: str
 
 
-def base_expression(name: str) -> Code:
-    """What a config says after ``_base_ =`` to inherit another one, wherever the new file lies.
+def base_expression(name: str, folder: Path) -> Code:
+    """What a config says after ``_base_ =`` to inherit another one.
 
     A shipped config and one of a toolbox are found by ``cvt_backbone.config_path`` when mmengine reads the file, so
-    every toolbox's own ``train.py`` resolves them; any other file is named by its absolute path.
+    every toolbox's own ``train.py`` resolves them; any other file is named by its path from the new one's folder.
 
     Args:
         name: As in :func:`config_path`.
+        folder: Where the new config will lie.
 
     Raises:
         InputError: There is no such config.
     """
-    path = Path(config_path(name)).resolve()
-    folder = shipped('configs').resolve()
-    if path.is_relative_to(folder):
-        name = path.relative_to(folder).as_posix()
+    path, ours = Path(config_path(name)), shipped('configs').resolve()
+    if path.resolve().is_relative_to(ours):
+        name = path.resolve().relative_to(ours).as_posix()
     elif '::' not in name:
-        return Code(repr(str(path)))
+        return Code(repr(os.path.relpath(path, folder)))
     return Code(f"__import__('cvt_backbone').config_path({name!r})")
 
 

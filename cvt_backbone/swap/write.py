@@ -34,7 +34,7 @@ def write_swapped(old: Config, new: Config, name: str, out: Path, head: str, fla
     """
     with writing('--out', out, suffix='.py') as part:
         if not flat and not is_new_style(old):
-            settings = [('_base_', base_expression(name)), ('', None), *list_changes(old, new).items()]
+            settings = [('_base_', base_expression(name, out.parent)), ('', None), *list_changes(old, new).items()]
             part.write_text(config_text(head, settings))
             if is_same(Config.fromfile(part), new):
                 return True

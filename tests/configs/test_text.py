@@ -19,7 +19,7 @@ def read(tmp_path, text):
 @pytest.mark.parametrize('name', ['retinanet_cvt-13_fpn_1x_coco', SHIPPED, str(ROOT / 'configs' / SHIPPED)])
 def test_base_is_found_from_anywhere(name, tmp_path):
     """A name, a path below configs/ and a file of configs/ are written as one name, not as a path of this machine."""
-    expression = base_expression(name)
+    expression = base_expression(name, tmp_path)
     assert expression == f"__import__('cvt_backbone').config_path('{SHIPPED}')"
     cfg = read(tmp_path, config_text('', [('_base_', expression), ('model', dict(bbox_head=dict(num_classes=3)))]))
     base = get_config('retinanet_cvt-13_fpn_1x_coco')
@@ -30,10 +30,13 @@ def test_base_is_found_from_anywhere(name, tmp_path):
 def test_base_of_a_toolbox_and_of_a_file(tmp_path):
     pytest.importorskip('mmdet')
     name = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
-    cfg = read(tmp_path, config_text('', [('_base_', base_expression(name))]))
+    cfg = read(tmp_path, config_text('', [('_base_', base_expression(name, tmp_path))]))
     assert cfg.model.type == 'RetinaNet'
     (tmp_path / 'own.py').write_text('a = 1')
-    assert read(tmp_path, config_text('', [('_base_', base_expression(str(tmp_path / 'own.py')))])).a == 1
+    (tmp_path / 'mine').mkdir()
+    expression = base_expression(str(tmp_path / 'own.py'), tmp_path / 'mine')
+    assert expression == "'../own.py'"
+    assert read(tmp_path / 'mine', config_text('', [('_base_', expression)])).a == 1
 
 
 def test_values_read_back(tmp_path):

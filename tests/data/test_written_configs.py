@@ -249,9 +249,9 @@ def test_codes_get_poly2mask(boxes, tmp_path):
             annotation['segmentation'] = dict(size=[60, 80], counts=[1000, 500, 3300])
         path.write_text(json.dumps(content))
     cfg = load_config(str(base))
-    plan = make_plan(cfg, Request(str(base), root, root))
-    text = make_text(plan, '')
-    assert f'_base_ = {str(base)!r}' in text
+    plan = make_plan(cfg, Request(str(base), root, root, folder=tmp_path))
+    text = make_text(plan, '', tmp_path)
+    assert f'_base_ = {base.name!r}' in text
     write(plan, text, tmp_path / 'new.py', None)
     loads = [
         part

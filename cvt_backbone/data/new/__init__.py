@@ -51,22 +51,23 @@ def make_plan(cfg: Config, request: Request) -> Plan:
     return plan
 
 
-def make_text(plan: Plan, head: str) -> str:
+def make_text(plan: Plan, head: str, folder: Path = Path()) -> str:
     """The text of the config, which is tried first: read, and compared with the data as before a training.
 
     Args:
         plan: What it says.
         head: Lines of comment.
+        folder: Where it will lie.
 
     Raises:
         InputError: It cannot inherit from its base, or the data do not fit it.
     """
     text = config_text(head, plan.settings)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'new.py'
-        path.write_text(text)
+    with tempfile.NamedTemporaryFile('w', dir=folder, prefix='.new.', suffix='.part.py') as part:
+        part.write(text)
+        part.flush()
         try:
-            cfg = Config.fromfile(path)
+            cfg = Config.fromfile(part.name)
         except Exception as error:  # a config is Python: whatever it raises
             raise InputError(f'config: nothing can be written on top of it: {type(error).__name__}: {error}') from error
     check_annotations(cfg, 'train', 'val', known=plan.known)

@@ -32,6 +32,7 @@ class Request:
     images: Path | None = None
     batch: int | None = None
     classes: tuple[str, ...] | None = None
+    folder: Path = Path()  # where the config will lie
 
 
 @dataclass
@@ -59,7 +60,7 @@ def start(cfg: Config, request: Request, classes: Sequence[str], note: str) -> S
     imports = Config(dict(custom_imports=cfg.get('custom_imports')))
     add_import(imports)
     return [
-        ('_base_', base_expression(request.config)),
+        ('_base_', base_expression(request.config, request.folder)),
         ('custom_imports', imports.custom_imports.to_dict()),
         ('', None),
         ('classes', Noted(tuple(classes), note)),
