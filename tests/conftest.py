@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
 from cvt_backbone import CvT
@@ -52,10 +53,11 @@ def _sigterm() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _visualizers() -> Iterator[None]:
-    """mmengine's hooks draw with the visualizer named last, which may be another test's."""
+def _of_mmengine() -> Iterator[None]:
+    """mmengine draws and logs with the instance named last, which may be another test's, its stream closed."""
     yield
-    Visualizer._instance_dict.clear()
+    for kind in (Visualizer, MMLogger):
+        kind._instance_dict.clear()
 
 
 @pytest.fixture

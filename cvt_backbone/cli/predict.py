@@ -48,6 +48,8 @@ def main() -> None:
     exported, on_cpu = args.checkpoint.endswith(('.onnx', '.xml')), args.checkpoint.endswith('.xml')
     if args.precision and not exported:
         raise InputError(f'--precision: is for IR files of OpenVINO (.xml), got the checkpoint {args.checkpoint}')
+    if not 0 <= args.score_thr <= 1:
+        raise InputError(f'--score-thr: must lie between 0 and 1, got {args.score_thr:g}')
     device = args.device or ('cuda:0' if torch.cuda.is_available() and not on_cpu else 'cpu')
     if not on_cpu:  # whose engine names the only device there is
         check_device(device)

@@ -54,7 +54,7 @@ def main() -> None:
     runs: dict[Path, list[Run]] = {}
     for folder in args.work_dirs:
         run = read_run(folder)
-        config = Path(config_path(args.config or Path(run.config).stem))
+        config = Path(config_path(args.config)) if args.config else shipped_config(folder, run)
         check_config(folder, run, config)
         runs.setdefault(config, []).append(run)
     entries: dict[Path, list[tuple[str, dict[str, Any]]]] = {}
@@ -71,6 +71,20 @@ def main() -> None:
             figures = ', '.join(f'{metric} {value}' for metric, value in result['Metrics'].items())
             print(f'{name}: {figures}, written to {metafile}')
     print('now make the tables: python tools/dev/make_tables.py')
+
+
+def shipped_config(folder: Path, run: Run) -> Path:
+    """The shipped config of a run's name.
+
+    Raises:
+        InputError: There is none.
+    """
+    try:
+        return Path(config_path(Path(run.config).stem))
+    except InputError as error:
+        raise InputError(
+            f'--config: {folder} was trained with {run.config}, and no shipped config has this name; give your own'
+        ) from error
 
 
 def check_config(folder: Path, run: Run, config: Path) -> None:

@@ -145,11 +145,11 @@ def _text(element: Element) -> str:
 
 def _check_size(root: Element, size: tuple[int, int]) -> None:
     """See that the boxes were drawn on an image of this size; some tools write none, or zeros."""
-    said = tuple(int(root.findtext(f'size/{side}') or 0) for side in ('width', 'height'))
+    said = tuple(float(root.findtext(f'size/{side}') or 0) for side in ('width', 'height'))
     if all(said) and said != size:
         raise ValueError(
-            f'its boxes are those of an image of {said[0]}x{said[1]} pixels, and the image has {size[0]}x{size[1]}; '
-            f'give the images that were annotated'
+            f'its boxes are those of an image of {said[0]:g}x{said[1]:g} pixels, and the image, turned as its EXIF tag '
+            f'says, has {size[0]}x{size[1]}; give the images that were annotated'
         )
 
 

@@ -83,6 +83,7 @@ ROWS = [
     ('predict', f'{SEGMENTOR} seg.pth empty {ON_CPU}', 'images: empty holds no image'),
     ('predict', f'{SEGMENTOR} seg.pth images -o out --device gpu0', r'--device: gpu0 cannot be used here \('),
     ('explain', f'{SEGMENTOR} seg.pth images/a.jpg -o out --device gpu0', r'--device: gpu0 cannot be used here \('),
+    ('predict', f'{SEGMENTOR} seg.pth images {ON_CPU} --score-thr 30', '--score-thr: must lie between 0 and 1'),
     ('predict', f'{SEGMENTOR} seg.pth nowhere {ON_CPU}', 'images: nowhere does not exist'),
     ('predict', f'{SEGMENTOR} seg.pth twins {ON_CPU}', r'a\.png would overwrite; rename one'),
     ('predict', f'{SEGMENTOR} seg.pth images -o file/out --device cpu', '--out: cannot write into'),

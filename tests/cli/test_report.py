@@ -373,7 +373,7 @@ def test_more_bad_input(config, run_report, monkeypatch, capfd):
     assert 'reported already' in line
     assert run_report(config.parents[1] / 'nowhere')[1][0].endswith('give the work dir of a finished run')
     assert call(monkeypatch, report, folder, '--by', 'A. Doe') == 2, 'no shipped config has this name'
-    assert 'config: tiny does not exist; did you mean' in capfd.readouterr().err
+    assert 'was trained with tiny.py, and no shipped config has this name; give your own' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
