@@ -16,6 +16,7 @@ from cvt_backbone.data.check import check_annotations, check_data
 from cvt_backbone.data.new import Request, make_plan, make_text, write
 from cvt_backbone.data.new.plan import overlap
 from cvt_backbone.errors import InputError
+from helpers import ROOT
 from helpers.class_folders import make_folders
 
 for scope in ('mmdet', 'mmseg', 'mmpretrain'):
@@ -291,6 +292,20 @@ def test_splits_with_common_images(masks, tmp_path):
         shutil.rmtree(root / folder / 'val')
     with pytest.raises(InputError, match=r'--val: the 20 images of validation include all 20 of training, such as'):
         new('semantic-fpn_cvt-nano_digits', root, tmp_path)
+
+
+def test_black_and_white_masks(masks, tmp_path, monkeypatch):
+    """255 is of no class; the lines of the page write 1 for it."""
+    root = shutil.copytree(masks, tmp_path / 'data')
+    (root / 'classes.txt').write_text('none\nscrew\n')
+    for path in (root / 'masks').rglob('*.png'):
+        Image.fromarray(np.uint8(255 * (np.asarray(Image.open(path)) > 0))).save(path)
+    with pytest.raises(InputError, match=r'only the label ids \[0, 255\]; .* write 1 for it, as "From zero'):
+        new('semantic-fpn_cvt-nano_digits', root, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/tutorials/own_data.md').read_text(), re.S)
+    exec(code)
+    assert new('semantic-fpn_cvt-nano_digits', root, tmp_path)[2].num_classes == 2
 
 
 def test_chosen_classes(boxes, tmp_path):

@@ -12,7 +12,7 @@ from ...configs.text import Code, Noted
 from ...errors import InputError
 from ..find import MaskSource, find_masks
 from ..folders import read_lines
-from ..masks import MaskContent, MaskedImages, pair_up, read_masks
+from ..masks import IGNORED, MaskContent, MaskedImages, pair_up, read_masks
 from ..preview import colours, draw_masks
 from ..table import mask_rows
 from .heads import class_settings, model_setting
@@ -53,9 +53,11 @@ def new_segmentor(cfg: Config, request: Request) -> Plan:
     contents = [read_masks(split.pairs()) for split in data]
     highest = max(max(content.ids, default=0) for content in contents)
     if len(set(contents[0].ids)) < 2:
+        found = sorted(contents[0].first)
+        advice = '; write 1 for it, as "From zero to your own detector" shows' if found == [0, IGNORED] else ''
         raise InputError(
-            f'masks: {train.masks} holds only the label ids {sorted(set(contents[0].first))}; there must be two of 0 '
-            f'to 254, for 255 is of no class'
+            f'masks: {train.masks} holds only the label ids {found}; there must be two of 0 to 254, for {IGNORED} is '
+            f'of no class{advice}'
         )
     classes, named_by = _names(request, train, highest)
     if highest >= len(classes):
