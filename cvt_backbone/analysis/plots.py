@@ -27,15 +27,15 @@ def make_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path, dpi: int = 120) -> None:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure as PNG or JPEG, whole or not at all.
 
     Args:
         figure: The figure.
-        path: The file; what is there is replaced.
+        path: The file, .png or .jpg; what is there is replaced.
         dpi: Pixels per inch.
     """
     with replacing(path) as part:
-        figure.savefig(part, dpi=dpi, format='png')
+        figure.savefig(part, dpi=dpi, format=path.suffix[1:])
 
 
 def draw_runs(axes: Axes, place: float, values: Sequence[float], horizontal: bool = False) -> None:

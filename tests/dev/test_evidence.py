@@ -186,8 +186,8 @@ def test_peers_runs(call, tmp_path):
     assert rows_of(text, 'ConvNeXt')[1][3:] == ['0.002', '2', '0.300 ± 0.424', '0.250 ± 0.354', '0.50']
     assert 'not run' not in text.split('## Set-up')[1].split('What it does not mean')[0]
     assert matplotlib.image.imread(tmp_path / 'docs/peers.png').std() > 0.05
-    assert '(peers_gallery.png)\n\nFrom the digits classifier, seed 1.' in text
-    assert (tmp_path / 'docs/peers_gallery.png').is_file()
+    assert '(peers_gallery.jpg)\n\nFrom the digits classifier, seed 1.' in text
+    assert (tmp_path / 'docs/peers_gallery.jpg').is_file()
 
 
 def test_a_deeper_detector_takes_the_weights_of_its_classifier():
