@@ -10,6 +10,7 @@ from ..archs import PER_BLOCK, Arch
 from ..errors import CheckpointError
 from . import formats
 from .read import Checkpoint
+from .shapes import STEM
 
 TARGETS = {
     'official': formats.MICROSOFT,
@@ -84,14 +85,13 @@ def adapt_in_channels(checkpoint: Checkpoint, in_channels: int) -> None:
     One channel: the sum over the old kernels, which gives a grey image's answer to three equal channels. More: the
     old kernels in turn, scaled by old over new, which keeps the size of the answer.
     """
-    name = 'stage0.patch_embed.proj.weight'
-    weight = checkpoint.state[name].float()
+    weight = checkpoint.state[STEM].float()
     old = weight.shape[1]
     if in_channels == 1:
         adapted = weight.sum(1, keepdim=True)
     else:
         adapted = weight[:, torch.arange(in_channels) % old] * (old / in_channels)
-    checkpoint.state[name] = adapted.to(checkpoint.state[name].dtype)
+    checkpoint.state[STEM] = adapted.to(checkpoint.state[STEM].dtype)
 
 
 def replace_head(checkpoint: Checkpoint, num_classes: int) -> None:

@@ -18,11 +18,10 @@ from . import formats
 from .huggingface import arch_of_config
 from .locate import locate
 from .readers import name_head, read_file
-from .shapes import LISTED, Shapes, compare_shapes, expected_shapes, infer_arch, nearest_arch, shapes_of
+from .shapes import LISTED, STEM, Shapes, compare_shapes, expected_shapes, infer_arch, nearest_arch, shapes_of
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module', 'state_dict_ema', 'model_ema')
 _PREFIXES = ('module.', 'model.')  # of DataParallel and training scripts
-STEM = 'stage0.patch_embed.proj.weight'
 _COMPILED = '_orig_mod.'  # before the names of what torch.compile compiled, the model or a part of it
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)

@@ -11,6 +11,7 @@ from ..errors import first_of
 
 Shapes = dict[str, tuple[int, ...]]
 LISTED = 10  # names that a message lists
+STEM = 'stage0.patch_embed.proj.weight'  # whose second dimension is that of the image's channels
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def nearest_arch(shapes: Shapes) -> tuple[str, int]:
     Norm, head and position embeddings, which a user may add to any architecture, are left out of the comparison.
     """
     optional = ('_tracked', 'pos_embed')
-    in_channels = shapes.get('stage0.patch_embed.proj.weight', (0, 3))[1:2] or (3,)
+    in_channels = shapes.get(STEM, (0, 3))[1:2] or (3,)
     found = {item for item in shapes.items() if item[0].startswith('stage') and not item[0].endswith(optional)}
 
     def distance(name: str) -> int:
