@@ -84,18 +84,18 @@ It is (56, 28, None), as before: windows in the two large stages, global attenti
 cheapest pattern within 0.01 AP (or one standard deviation) of global.
 
 With two blocks in the third stage, from pretrained weights, all patterns pass. With six, windows in every block lose
-0.012 mask AP and 0.019 box AP and do not pass; four global blocks among them do. The COCO configs have ten or more blocks
-there, so (56, 28, 14) is no default. Half the pretraining size is none either: it changes what the weights compute at
-their own size, and [the package warns of it](../concepts/windows.md). That leaves (56, 28, None) and four global blocks,
-and the rule leaves open what cost is:
+0.012 mask AP and 0.019 box AP and do not pass; four global blocks among them do. The COCO configs have ten or more
+blocks there, so (56, 28, 14) is no default. Half the pretraining size is none either: it changes what the weights
+compute at their own size, and [the package warns of it](../concepts/windows.md). That leaves (56, 28, None) and four
+global blocks, and the rule leaves open what cost is:
 
-- By products four global blocks are cheaper: [0.85](../concepts/windows.md) of (56, 28, None) in CvT-13 at 800×1333. On
-  a CPU a training step takes [0.87 of its time](../results/performance.md).
-- [On a GPU](../results/gpu.md) they are slower, since windows launch more kernels: one image of 800×1344 takes 1.14 to
-  2.40 times as long.
+- By products four global blocks are cheaper: [0.85](../concepts/windows.md) of (56, 28, None) in CvT-13 at 800 by 1333
+  pixels. On a CPU a training step takes [0.87 of its time](../results/performance.md).
+- [On a GPU](../results/gpu.md) they are slower, since windows launch more kernels: one image of 800 by 1344 pixels
+  takes 1.14 to 2.40 times as long.
 
-Detectors are trained on GPUs, so the configs keep (56, 28, None). `-window14-4global` is for CPUs, `-window14` for CPUs if
-time is worth more than some AP, and `-global` for bf16 on GPUs, where a training step with it is faster.
+Detectors are trained on GPUs, so the configs keep (56, 28, None). `-window14-4global` is for CPUs, `-window14` for CPUs
+if time is worth more than some AP, and `-global` for bf16 on GPUs, where a training step with it is faster.
 
 ## What it does not mean
 
