@@ -1,6 +1,5 @@
 """Every config of a detector: what it promises, and that it trains and predicts."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from helpers.config_checks import (  # noqa: E402
     settings_of,
     try_reduced,
 )
+from helpers.documented import code_with  # noqa: E402
 from helpers.tools import call  # noqa: E402
 
 COCO = sorted((ROOT / 'configs/det').rglob('*.py'))
@@ -158,10 +158,8 @@ def test_coco_config_trains_and_predicts(path):
 
 @pytest.mark.slow
 def test_the_config_of_grey_images_in_the_docs(tmp_path):
-    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/howto/pretrained.md').read_text(), re.S)
-    (code,) = (block for block in blocks if 'in_channels=1' in block)
     path = tmp_path / 'mask-rcnn_in_the_docs.py'
-    path.write_text(code)
+    path.write_text(code_with('in_channels=1', 'howto/pretrained.md'))
     image = load(path).train_dataloader.dataset.pipeline[0]
     assert image.color_type == 'grayscale'
     check_step_and_prediction(path)

@@ -25,6 +25,7 @@ from helpers.config_checks import (
     settings_of,
     try_reduced,
 )
+from helpers.documented import code_with
 from helpers.tools import call
 
 SEG = sorted((ROOT / 'configs/seg').rglob('*.py'))
@@ -139,10 +140,8 @@ def test_config_trains_and_predicts(path):
 
 @pytest.mark.slow
 def test_the_config_of_mmseg_in_the_docs(tmp_path):
-    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/howto/configure.md').read_text(), re.S)
-    (code,) = (block for block in blocks if 'auxiliary_head' in block)
     path = tmp_path / 'upernet_in_the_docs.py'
-    path.write_text(code)
+    path.write_text(code_with('auxiliary_head', 'howto/configure.md'))
     check_step_and_prediction(path)
 
 

@@ -16,8 +16,8 @@ from cvt_backbone.data.check import check_annotations, check_data
 from cvt_backbone.data.new import Request, make_plan, make_text, write
 from cvt_backbone.data.new.plan import overlap
 from cvt_backbone.errors import InputError
-from helpers import ROOT
 from helpers.class_folders import make_folders
+from helpers.documented import code_with
 
 for scope in ('mmdet', 'mmseg', 'mmpretrain'):
     pytest.importorskip(scope)
@@ -303,8 +303,7 @@ def test_black_and_white_masks(masks, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r'only the label ids \[0, 255\]; .* write 1 for it, as "From zero'):
         new('semantic-fpn_cvt-nano_digits', root, tmp_path)
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/tutorials/own_data.md').read_text(), re.S)
-    exec(code)
+    exec(code_with('Image.open', 'tutorials/own_data.md'))
     assert new('semantic-fpn_cvt-nano_digits', root, tmp_path)[2].num_classes == 2
 
 

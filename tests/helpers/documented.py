@@ -1,6 +1,8 @@
-"""Figures of the documentation beside those of this run; conftest.py prints the table at the end."""
+"""What the documentation shows: its code, and its figures beside those of this run, as a table at the end."""
 
 from __future__ import annotations
+
+import re
 
 import yaml
 
@@ -8,6 +10,13 @@ from helpers import ROOT
 
 FIGURES = yaml.safe_load((ROOT / 'tests/documented.yml').read_text())
 measured: dict[str, float] = {}
+
+
+def code_with(word: str, page: str) -> str:
+    """The only Python block of a page below docs/ that holds a word."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / page).read_text(), re.S)
+    (code,) = (block for block in blocks if word in block)
+    return code
 
 
 def check_documented(name: str, value: float) -> None:
