@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import mimetypes
 import os
 import select
 import shlex
@@ -11,6 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mmengine.config import DictAction
@@ -93,6 +95,18 @@ class Settings(DictAction):
             if '=' not in value:
                 parser.error(f'argument {self.option_strings[0]}: {value!r} must be KEY=VALUE')
         super().__call__(parser, namespace, values, *args)
+
+
+def picture_folder(name: str) -> Path:
+    """The type of an option that names the folder of several pictures.
+
+    Raises:
+        argparse.ArgumentTypeError: It is the name of one picture.
+    """
+    path = Path(name)
+    if (mimetypes.guess_type(name)[0] or '').startswith('image/') and not path.is_dir():
+        raise argparse.ArgumentTypeError(f'{name} is the name of a picture; name a folder, such as {path.stem}')
+    return path
 
 
 class _Format(argparse.RawDescriptionHelpFormatter):

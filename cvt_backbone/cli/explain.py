@@ -19,7 +19,7 @@ from pathlib import Path
 from ..configs import load_config
 from ..errors import InputError
 from ..files import check_writable, writing
-from .common import add_config, check_device, check_installed, make_parser
+from .common import add_config, check_device, check_installed, make_parser, picture_folder
 
 METHODS = ('features', 'grad-cam', 'eigen-cam', 'attention')
 
@@ -71,7 +71,9 @@ def _parse_args() -> argparse.Namespace:
         'checkpoint', help='checkpoint that a training of this config wrote; for classifiers also published weights'
     )
     parser.add_argument('image', type=Path, help='image')
-    parser.add_argument('-o', '--out', metavar='FOLDER', type=Path, required=True, help='folder for the pictures')
+    parser.add_argument(
+        '-o', '--out', metavar='FOLDER', type=picture_folder, required=True, help='folder for the pictures'
+    )
     parser.add_argument(
         '--methods', nargs='+', metavar='METHOD', choices=METHODS, default=METHODS, help='which of them (default: all)'
     )

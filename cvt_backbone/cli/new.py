@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import check_new_file
 from ..version import __version__
-from .common import command_line, make_parser
+from .common import command_line, make_parser, picture_folder
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         '--images', type=Path, metavar='FOLDER', help='images, if they are not found beside the annotations'
     )
     parser.add_argument('-o', '--out', required=True, type=Path, metavar='FILE', help='the config to write (.py)')
-    parser.add_argument('--preview', type=Path, metavar='FOLDER', help='draw 16 annotated images there')
+    parser.add_argument('--preview', type=picture_folder, metavar='FOLDER', help='draw 16 annotated images there')
     parser.add_argument(
         '--batch', type=int, metavar='N', help="images per step (default: the base's; fewer for few images)"
     )

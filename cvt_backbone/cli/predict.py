@@ -15,7 +15,7 @@ from pathlib import Path
 from ..configs import load_config
 from ..errors import InputError
 from ..files import check_writable
-from .common import add_config, check_device, make_parser
+from .common import add_config, check_device, make_parser, picture_folder
 
 
 def main() -> None:
@@ -32,7 +32,9 @@ def main() -> None:
         'and classifiers also an exported .onnx or .xml (with its .bin)',
     )
     parser.add_argument('images', type=Path, help='image, or folder of images')
-    parser.add_argument('-o', '--out', metavar='FOLDER', type=Path, required=True, help='folder for the results')
+    parser.add_argument(
+        '-o', '--out', metavar='FOLDER', type=picture_folder, required=True, help='folder for the results'
+    )
     parser.add_argument('--device', help='cpu, cuda:0, ... (default: cuda:0 if available)')
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of drawn detections (default: 0.3)')
     parser.add_argument('--precision', choices=('f32', 'bf16'), help='what OpenVINO computes an .xml in (default: f32)')

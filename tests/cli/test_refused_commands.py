@@ -87,6 +87,8 @@ ROWS = [
     ('predict', f'{SEGMENTOR} seg.pth nowhere {ON_CPU}', 'images: nowhere does not exist'),
     ('predict', f'{SEGMENTOR} seg.pth twins {ON_CPU}', r'a\.png would overwrite; rename one'),
     ('predict', f'{SEGMENTOR} seg.pth images -o file/out --device cpu', '--out: cannot write into'),
+    ('predict', f'{SEGMENTOR} seg.pth images/a.jpg -o out.jpg',
+     'argument -o/--out: out.jpg is the name of a picture; name a folder, such as out; see '),
     ('predict', f'{SEGMENTOR} garbage.pth images {ON_CPU}', r'garbage\.pth is no checkpoint'),
     ('predict', f'{SEGMENTOR} other.pth images {ON_CPU}',
      r'is not this CvT, or not a whole one; nothing was loaded\. stray \(1\): weight'),
