@@ -8,7 +8,7 @@ CODE := cvt_backbone configs tools tests docs setup.py pyproject.toml README.md 
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 SEED := $(shell date +%s) # of the fuzz tests' examples
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) # a fifth of the time a test waits for processes that start
-PYTEST := -m pytest -n $(WORKERS) --hypothesis-seed=$(SEED) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not reproduce$(if $(FAST), and not slow)"
+PYTEST := -m pytest -n $(WORKERS) --hypothesis-seed=$(SEED) --dist loadfile --max-worker-restart 0 -m "not reproduce$(if $(FAST), and not slow)"
 
 .PHONY: demo test fuzz reproduce test-upstream setup lint docs docs-serve clean
 

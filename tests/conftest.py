@@ -26,12 +26,6 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
 plain_configs()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: so the workers end together, each with a short file."""
-    slow = {item.path for item in items if item.get_closest_marker('slow')}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope='session', autouse=True)
 def _no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reaches another machine, in this process or in those that it starts, nor finds an earlier download."""
@@ -62,8 +56,10 @@ def _sigterm() -> Iterator[None]:
 def _of_mmengine() -> Iterator[None]:
     """mmengine draws and logs with the instance named last, which may be another test's, its stream closed."""
     yield
-    for kind in (Visualizer, MMLogger):
-        kind._instance_dict.clear()
+    kinds: list[type] = [Visualizer, MMLogger]
+    for kind in kinds:
+        kind._instance_dict.clear()  # each class has its own
+        kinds += kind.__subclasses__()
 
 
 @pytest.fixture
