@@ -51,7 +51,7 @@ def test_compile(build: Callable[..., CvT], deploy: bool) -> None:
 
 @NEEDS_ONE_GRAPH
 @pytest.mark.slow
-@pytest.mark.parametrize(('deploy', 'windows'), [(False, None), (True, (8, None))])
+@pytest.mark.parametrize(('deploy', 'windows'), [(False, None), (True, None), (True, (8, None))])
 @pytest.mark.filterwarnings('ignore')
 def test_compile_windows(deploy: bool, windows: tuple | None) -> None:
     """With windows, in the last stage of one of its two blocks, ten sizes as mmdet pads them.

@@ -6,6 +6,7 @@ import resource
 import runpy
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 
 import pytest
 
@@ -17,6 +18,7 @@ from cvt_backbone.configs import list_configs
 from cvt_backbone.configs.metafiles import TASKS, read_metafiles
 from cvt_backbone.errors import TrainingStopped
 from helpers import ROOT
+from helpers.tools import python
 
 TOOLS = {
     'train': 'train.py',
@@ -109,7 +111,6 @@ def test_help_needs_no_pytorch():
     code = """
 import sys
 sys.argv = ['cvt-backbone', '--help']
-import cvt_backbone
 from cvt_backbone import cli
 for command in cli.COMMANDS:
     sys.argv = ['cvt-backbone', command, '--help']
@@ -152,8 +153,27 @@ def test_answers_within_five_seconds(args):
     ],
 )
 def test_only_our_own_help_leaves_the_registration_out(argv, only_prints):
-    """The tests that start a process see what follows from it."""
     assert cvt_backbone._only_prints(*argv) == only_prints
+
+
+@pytest.mark.slow
+def test_the_import_registers_everything():
+    """In a process of its own: here other tests have imported what registers."""
+    code = """
+import cvt_backbone
+from mmengine import HOOKS, MODELS
+assert 'CvT' in MODELS and 'FiniteLossHook' in HOOKS
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_name_of_a_picture_is_no_folder(tmp_path):
+    (tmp_path / 'results.png').mkdir()
+    for name in (tmp_path / 'results.png', tmp_path / 'out', tmp_path / 'v1.2'):
+        assert common.picture_folder(str(name)) == name
+    with pytest.raises(ArgumentTypeError, match=r'out\.PNG is the name of a picture; name a folder, such as out$'):
+        common.picture_folder('out.PNG')
 
 
 def test_list(command):
