@@ -125,7 +125,7 @@ def long_run(config, work_dir):
         )
         try:
             start = time.monotonic()
-            while not list(work_dir.glob('iter_*.pth')):
+            while not (work_dir / 'last_checkpoint').is_file():  # written after the file that it names
                 assert launcher.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() - start < TIMEOUT
                 time.sleep(0.2)
