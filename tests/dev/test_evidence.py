@@ -101,6 +101,17 @@ def test_windows_runs(call, tmp_path):
     assert again == ['global_random_seed1', 'global_random_seed1_as-w16-8-4'], 'its checkpoint is lost'
 
 
+@pytest.mark.slow
+def test_page_says_how_far_repeated_runs_lie_apart(call, tmp_path):
+    call('windows', '--jobs', 1, '--most', 31)
+    assert 'were repeated' not in (tmp_path / 'docs/windows.md').read_text()
+    note = tmp_path / 'docs/runs/windows/global_random_seed1.yml'
+    (note.parent / 'first').mkdir()
+    (note.parent / 'first' / note.name).write_text(note.read_text().replace('mask AP: 0.51', 'mask AP: 0.48', 1))
+    call('windows', '--most', 0)
+    assert 'differs by up to\n  0.030 from random weights (runs: 1).' in (tmp_path / 'docs/windows.md').read_text()
+
+
 def test_windows_config_differs_in_windows_only():
     first, other = (patterns.training(Path('x'), pattern, patterns.RANDOM, 1).cfg for pattern in patterns.PATTERNS[:2])
     assert other.model.backbone.window_sizes == (16, 8, None)

@@ -38,16 +38,13 @@ BASELINE = 'baseline'
 ROWS = {
     BASELINE: 'baseline: no position embedding, convolutional projection, K/V stride 2, overlapping patches',
     'pos-every': 'position embedding in every stage (Table 5 of the paper)',
+    'pos-first': 'position embedding in the first stage (Table 5 of the paper)',
+    'pos-last': 'position embedding in the last stage (Table 5 of the paper)',
     'proj-avg': 'keys and values by average pooling, queries by neither',
     'proj-linear': 'linear projection; every token is a key and a value',
     'kv-stride-1': 'K/V stride 1',
     'non-overlapping': 'patches that do not overlap',
-}
-# Beyond the budget: they run last.
-LATER = {
     'nas-like': 'bottleneck: K/V stride and MLP ratio as in `cvt-13-nas-like`',
-    'pos-first': 'position embedding in the first stage (Table 5 of the paper)',
-    'pos-last': 'position embedding in the last stage (Table 5 of the paper)',
 }
 TEXT = """# The paper's options
 
@@ -104,9 +101,8 @@ Every finished run is noted in `docs/evidence/runs/options`; a second call goes 
 
 
 def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
-    """Those of the comparison, for the rows within the budget, then for the others."""
-    for rows in (ROWS, LATER):
-        yield from COMPARISON.phases(work_dir, list(rows), seeds, notes)
+    """Those of the comparison."""
+    return COMPARISON.phases(work_dir, list(ROWS), seeds, notes)
 
 
 def training(work_dir: Path, row: str, lr: float, seed: int) -> Job:
@@ -140,14 +136,13 @@ def cost(row: str) -> tuple[int, int]:
 
 def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure | None]:
     """The page of what is noted, and its plot if there is anything to plot."""
-    rows = {**ROWS, **LATER}
-    lrs = {row: COMPARISON.lr(work_dir, row, notes) for row in rows}
+    lrs = {row: COMPARISON.lr(work_dir, row, notes) for row in ROWS}
     tested = {row: COMPARISON.tested(work_dir, row, lr, seeds, notes) for row, lr in lrs.items()}
     trained = {row: COMPARISON.trained(work_dir, row, lr, seeds, notes) for row, lr in lrs.items()}
     ended = [note for runs in (*trained.values(), *tested.values()) for note in runs]
-    seconds = {row: COMPARISON.seconds(work_dir, row, notes) for row in rows}
+    seconds = {row: COMPARISON.seconds(work_dir, row, notes) for row in ROWS}
     cfg, pictures = training(work_dir, BASELINE, LRS[0], 0).cfg, count_pictures()
-    choices = [[row, *COMPARISON.choice_cells(work_dir, row, notes, 2)] for row in rows]
+    choices = [[row, *COMPARISON.choice_cells(work_dir, row, notes, 2)] for row in ROWS]
     text = TEXT.format(
         side=SIDE, iters=cfg.train_cfg.max_iters, batch=cfg.train_dataloader.batch_size, copies=DATA['copies'],
         tune=DATA['tune'], lrs=', '.join(f'{lr:g}' for lr in LRS), choice_seed=CHOICE_SEED,
@@ -168,7 +163,7 @@ def count_pictures() -> int:
 
 def _table(lrs: dict, tested: dict, seconds: dict) -> str:
     lines = []
-    for row, label in {**ROWS, **LATER}.items():
+    for row, label in ROWS.items():
         parameters, macs = cost(row)
         runs = tested[row]
         lines.append([
@@ -199,7 +194,7 @@ def _meaning(tested: dict, lrs: dict) -> str:
     missing = [row for row in tested if row not in rows and row != BASELINE]
     lines = [f'- By top-1: not all rows have been run; without a result: {", ".join(missing)}.'] if missing else []
     if rows:
-        differences = {row: compare(tested[row], tested[BASELINE]) for row in rows}
+        differences = {row: compare(tested[row], tested[BASELINE]) for row in ROWS}
         within = [row for row, (difference, allowed) in differences.items() if abs(difference) <= allowed]
         reached = statistics.mean(values(tested[BASELINE], 'top-1'))
         lines.append(f'- The baseline reaches {reached:.2f} %, {"at least" if reached >= 95 else "less than"} 95 %.')
