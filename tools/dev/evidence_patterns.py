@@ -126,9 +126,11 @@ def _enlarge(cfg: Config, side: int) -> None:
         cfg.model.roi_head[name].finest_scale = factor * 56  # SingleRoIExtractor's default
 
 
-def exchanges(patterns: tuple[Pattern, ...]) -> list[tuple[Pattern, Pattern]]:
-    """Which of these patterns is evaluated as which other one."""
-    windowed = [pattern for pattern in patterns if pattern is not GLOBAL]
+def exchanges(group: Group) -> list[tuple[Pattern, Pattern]]:
+    """Which pattern is evaluated as which other one; none in a group without exchanges."""
+    if not group.exchanged:
+        return []
+    windowed = [pattern for pattern in group.patterns if pattern is not GLOBAL]
     return [*((pattern, GLOBAL) for pattern in windowed), *((GLOBAL, p) for p in windowed if p is WINDOWED)]
 
 

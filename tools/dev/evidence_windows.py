@@ -14,7 +14,6 @@ from evidence_patterns import (
     GLOBAL,
     GROUPS,
     LARGE,
-    PATTERNS,
     PRETRAINED,
     RANDOM,
     SIDE,
@@ -34,16 +33,7 @@ from cvt_backbone.analysis.tables import markdown, spread
 from cvt_backbone.archs import get_arch
 
 TOLERANCE = 0.01  # AP by which a pattern may be below global and still be preferred
-BEYOND = tuple(pattern for pattern in PATTERNS if pattern.name in ('w16-8-4g', 'w8-4-2'))  # from random weights
 FIRST = 'first'  # folder of the notes of trainings that were repeated
-# In the order of their runs: the last two are beyond the budget.
-ORDER = (
-    (PRETRAINED, PATTERNS),
-    (RANDOM, tuple(pattern for pattern in PATTERNS if pattern not in BEYOND)),
-    (DEEP, DEEP.patterns),
-    (RANDOM, BEYOND),
-    (LARGE, LARGE.patterns),
-)
 TEXT = """# What windows cost in accuracy
 
 Windows that equal global attention at the size of pretraining differ from it on larger images. What does that cost a
@@ -119,13 +109,12 @@ Every finished run is noted in `docs/evidence/runs/windows`; a second call goes 
 
 def phases(work_dir: Path, seeds: Sequence[int], notes: Path) -> Iterator[list[Job]]:
     """For each group the trainings, seed after seed, then the evaluations of their checkpoints; at last the timings."""
-    for group, patterns in ORDER:
+    for group in GROUPS:
         if group is DEEP:
             yield [_needed_classifier(work_dir, seeds, notes)]
-        pairs = exchanges(patterns) if group.exchanged else []
-        evaluations = [evaluation(work_dir, *pair, group, seed) for seed in seeds for pair in pairs]
+        evaluations = [evaluation(work_dir, *pair, group, seed) for seed in seeds for pair in exchanges(group)]
         needed = {job.checkpoint for job in evaluations if read_note(notes, job) is None}
-        trainings = [training(work_dir, pattern, group, seed) for seed in seeds for pattern in patterns]
+        trainings = [training(work_dir, pattern, group, seed) for seed in seeds for pattern in group.patterns]
         yield [
             job._replace(needed=last) if (last := last_checkpoint(work_dir, job)) in needed else job
             for job in trainings
@@ -184,8 +173,8 @@ def _table(group: Group, found: dict, work_dir: Path, notes: Path) -> str:
 
 def _exchanged(work_dir: Path, seeds: Sequence[int], notes: Path) -> str:
     rows = []
-    for group in (group for group in GROUPS if group.exchanged):
-        for trained, pattern in exchanges(group.patterns):
+    for group in GROUPS:
+        for trained, pattern in exchanges(group):
             pair = _as_trained_and_exchanged(trained, pattern, group, work_dir, seeds, notes)
             cells = [cell(source, name) for name in AP for source in pair]
             rows.append([group.start, trained.label, pattern.label, len(pair[1]), *cells])
@@ -232,7 +221,7 @@ def _meaning(group: Group, found: dict, work_dir: Path, notes: Path) -> str:
 def _exchange_meaning(group: Group, work_dir: Path, seeds: Sequence[int], notes: Path) -> str:
     """What the pattern of the evaluation alone changes, in one item."""
     changes = []
-    for trained, pattern in exchanges(group.patterns):
+    for trained, pattern in exchanges(group):
         own, other = _as_trained_and_exchanged(trained, pattern, group, work_dir, seeds, notes)
         if other:
             change = statistics.mean(values(other, 'mask AP')) - statistics.mean(values(own, 'mask AP'))
@@ -244,7 +233,7 @@ def _exchange_meaning(group: Group, work_dir: Path, seeds: Sequence[int], notes:
 def _repeated(work_dir: Path, seeds: Sequence[int], notes: Path) -> str:
     """How far trainings lie apart that were repeated since an evaluation needed their checkpoints, as an item."""
     differences = []
-    for group in (group for group in GROUPS if group.exchanged):
+    for group in GROUPS:
         jobs = [training(work_dir, pattern, group, seed) for pattern in group.patterns for seed in seeds]
         pairs = [(first, read_note(notes, job)) for job in jobs if (first := read_note(notes / FIRST, job))]
         if pairs := [pair for pair in pairs if pair[1]]:
