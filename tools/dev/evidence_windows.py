@@ -74,7 +74,7 @@ The weights of a row, evaluated in another pattern than they were trained in.
 It is (56, 28, None), as before: windows in the two large stages, global attention in the third. The rule is: the
 cheapest pattern within 0.01 AP (or one standard deviation) of global.
 
-With two blocks in the third stage, from pretrained weights, all patterns pass. With six, windows in every block lose
+With two blocks in the third stage all patterns pass, from either start. With six, windows in every block lose
 0.012 mask AP and 0.019 box AP and do not pass; global attention in all six does, and so do four global blocks. The COCO
 configs have ten or more blocks there, so (56, 28, 14) is no default. Half the pretraining size is none either: it
 changes what the weights compute at their own size, and [the package warns of it](../concepts/windows.md). That leaves
