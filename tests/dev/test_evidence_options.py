@@ -45,10 +45,15 @@ def test_runs(evidence_tool, tmp_path):
     within = next(line for line in text.splitlines() if line.startswith('- Within the spread'))
     assert 'pos-every' in within
     assert 'kv-stride-1' not in within
+    assert 'baseline' not in within
     assert 'not run' not in text
     assert 'on the 395 held-out pictures' in text.replace('\n', ' ')
     assert matplotlib.image.imread(tmp_path / 'docs/options.png').std() > 0.05
     assert call('options') == names, 'nothing is repeated'
+    for note in (tmp_path / 'docs/runs/options').glob('nas-like_*'):
+        note.unlink()
+    call('options', '--most', 0)
+    assert 'without a result: nas-like.' in (tmp_path / 'docs/options.md').read_text()
 
 
 def test_lr_is_chosen_by_another_split_than_rows_are_judged_by():

@@ -194,7 +194,7 @@ def _meaning(tested: dict, lrs: dict) -> str:
     missing = [row for row in tested if row not in rows and row != BASELINE]
     lines = [f'- By top-1: not all rows have been run; without a result: {", ".join(missing)}.'] if missing else []
     if rows:
-        differences = {row: compare(tested[row], tested[BASELINE]) for row in ROWS}
+        differences = {row: compare(tested[row], tested[BASELINE]) for row in rows}
         within = [row for row, (difference, allowed) in differences.items() if abs(difference) <= allowed]
         reached = statistics.mean(values(tested[BASELINE], 'top-1'))
         lines.append(f'- The baseline reaches {reached:.2f} %, {"at least" if reached >= 95 else "less than"} 95 %.')
