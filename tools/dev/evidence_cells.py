@@ -81,7 +81,7 @@ def period(runs: Sequence[dict[str, Any]]) -> str:
     dates = sorted(note['date'] for note in runs)
     if not dates:
         return 'No run has ended yet.'
-    machines = ' and '.join(sorted({note['machine'] for note in runs}))
+    machines = '; '.join(sorted({note['machine'] for note in runs}))
     return f'Measured {" to ".join(dict.fromkeys([dates[0], dates[-1]]))} on {machines}.'
 
 
