@@ -136,6 +136,7 @@ def test_processes_are_shared_out() -> None:
         (['--minutes', '5'], '--minutes: only --preset gpu ends by the clock'),
         (['--preset', 'gpu', '--quick'], '--quick: not allowed with argument --preset'),
         (['--preset', 'gpu', '--engines', 'eager', 'openvino'], '--engines: openvino runs on a CPU'),
+        (['--engines', 'cuda-graphs'], '--engines: cuda-graphs needs a GPU; choose others, or --device cuda'),
         (['--preset', 'tpu'], "--preset: invalid choice: 'tpu'"),
         (['--preset', 'gpu', '--device', 'cpu'], '--dtypes: tf32 is a way of GPUs; choose fp32 or bf16'),
         (['--dtypes', 'tf32'], '--dtypes: tf32 is a way of GPUs'),
@@ -150,6 +151,14 @@ def test_bad_arguments(monkeypatch: pytest.MonkeyPatch, capfd: Any, arguments: l
 def test_no_gpu() -> None:
     with pytest.raises(InputError, match='PyTorch finds no CUDA device here; --device cpu'):
         planned.plan(benchmark.parse_args(['--preset', 'gpu']))
+
+
+@pytest.mark.parametrize(('engine', 'mode'), [('compile', {}), ('cuda-graphs', dict(mode='reduce-overhead'))])
+def test_compiled(monkeypatch: pytest.MonkeyPatch, small_and_here: None, engine: str, mode: dict[str, str]) -> None:
+    asked = []
+    monkeypatch.setattr(nn.Module, 'compile', lambda self, **options: asked.append(options))
+    measure(**asdict(replace(JOB, work='infer', size=(64, 64), device='cpu', dtype='fp32', engine=engine)))
+    assert asked == [dict(dynamic=False) | mode]
 
 
 def test_tf32(small_and_here: None, tf32: Callable[[], tuple[bool, bool]]) -> None:

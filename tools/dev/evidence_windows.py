@@ -74,11 +74,11 @@ The weights of a row, evaluated in another pattern than they were trained in.
 It is (56, 28, None), as before: windows in the two large stages, global attention in the third. The rule is: the
 cheapest pattern within 0.01 AP (or one standard deviation) of global.
 
-With two blocks in the third stage all patterns pass at {side} pixels, from either start. With six, windows in every block lose
-0.012 mask AP and 0.019 box AP and do not pass; global attention in all six does, and so do four global blocks. The COCO
-configs have ten or more blocks there. And with two blocks, too, windows in every block lose 0.015 mask AP and 0.016
-box AP if images are five times the size of pretraining instead of 2.5 times; COCO's are four to six times. So
-(56, 28, 14) is no default. Half the pretraining size is none either: it changes what the weights compute at their own
+With two blocks in the third stage all patterns pass at {side} pixels, from either start. With six, windows in every
+block lose 0.012 mask AP and 0.019 box AP and do not pass; global attention in all six does, and so do four global
+blocks. The COCO configs have ten or more blocks there. And with two blocks, too, windows in every block lose 0.015 mask
+AP and 0.016 box AP if images are five times the size of pretraining instead of 2.5 times; COCO's are four to six times.
+So (56, 28, 14) is no default. Half the pretraining size is none either: it changes what the weights compute at their own
 size, and [the package warns of it](../concepts/windows.md). That leaves (56, 28, None) and four global blocks, and the
 rule leaves open what cost is:
 
@@ -99,7 +99,8 @@ if time is worth more than some AP, and `-global` for bf16 on GPUs, where a trai
   224.
 - Three seeds: a difference within the standard deviation is none, and one beyond it is no proof.
 - Four global blocks stand among six; in the COCO configs among ten.
-- At {large} pixels only global attention and windows in every block were trained, for {large_epochs} epochs instead of 5.
+- At {large} pixels only global attention and windows in every block were trained, for {large_epochs} epochs instead
+  of 5.
 {repeated}
 ## Run it
 

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .measure import Job
-from .peers import PEERS
+from .peers import COMPILERS, PEERS
 from .report import Header, Result, write_tables
 from .rules import MANY_WINDOWS, make_ending
 from .run import child, fill_macs, make_header
@@ -59,12 +59,12 @@ def by_process(args: argparse.Namespace, results: Sequence[Result]) -> tuple[lis
     """Share the rows out to processes.
 
     Returns:
-        One group for each eager peer, since a start takes longer than its rows; and for each row of the engine
-        ``compile``, since compiling takes longer than a start: by dtype in the order of the command line, deployed
+        One group for each eager peer, since a start takes longer than its rows; and for each compiled
+        row, since compiling takes longer than a start: by dtype in the order of the command line, deployed
         models last, then by size, for the time seldom suffices for all.
     """
     eager = [result for result in results if result.job.engine == 'eager']
-    compiled = [result for result in results if result.job.engine == 'compile']
+    compiled = [result for result in results if result.job.engine in COMPILERS]
     eager.sort(key=lambda result: args.peers.index(result.job.peer))
     compiled.sort(
         key=lambda result: (

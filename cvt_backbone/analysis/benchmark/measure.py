@@ -48,7 +48,7 @@ from ...errors import InputError
 from .. import flops, trial
 from . import build
 from .engine_files import load
-from .peers import FILE_ENGINES, PEERS
+from .peers import COMPILERS, FILE_ENGINES, PEERS
 
 SMALL = (128, 128)
 LONG_RUN = 10.0  # seconds; what takes longer is timed once per process
@@ -155,7 +155,7 @@ def measure(**arguments: Any) -> dict[str, Any]:
     model = prepare(job)
     make_input = input_maker(job, model, job.size)
     data = make_input()
-    if job.engine == 'compile':
+    if job.engine in COMPILERS:
         run_step(job, model, data)
     elif job.engine == 'eager':
         run_step(job, model, input_maker(job, model, SMALL)())
@@ -192,8 +192,8 @@ def prepare(job: Job) -> nn.Module:
     model.train(job.work == 'train')
     if job.dtype == 'bf16' and job.model == 'mask-rcnn':
         _autocast_features(model, job.device)
-    if job.engine == 'compile':
-        (model if job.model == 'backbone' else model.backbone).compile(dynamic=False)
+    if job.engine in COMPILERS:
+        (model if job.model == 'backbone' else model.backbone).compile(dynamic=False, **COMPILERS[job.engine])
     return model
 
 

@@ -10,7 +10,8 @@ MODELS = ('backbone', 'mask-rcnn', 'upernet')
 FOUR_GLOBAL = (14, None, 14, 14, None, 14, 14, None, 14, None)
 WORKS = ('infer', 'train')
 DTYPES = ('fp32', 'tf32', 'bf16')
-ENGINES = ('eager', 'compile', 'onnxruntime', 'openvino')
+ENGINES = ('eager', 'compile', 'cuda-graphs', 'onnxruntime', 'openvino')
+COMPILERS = {'compile': {}, 'cuda-graphs': dict(mode='reduce-overhead')}  # arguments of ``Module.compile``
 FILE_ENGINES = {'onnxruntime': '.onnx', 'openvino': '.xml'}  # that run a file, of a backbone that infers
 
 
