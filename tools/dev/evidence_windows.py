@@ -78,9 +78,9 @@ With two blocks in the third stage all patterns pass at {side} pixels, from eith
 block lose 0.012 mask AP and 0.019 box AP and do not pass; global attention in all six does, and so do four global
 blocks. The COCO configs have ten or more blocks there. And with two blocks, too, windows in every block lose 0.015 mask
 AP and 0.016 box AP if images are five times the size of pretraining instead of 2.5 times; COCO's are four to six times.
-So (56, 28, 14) is no default. Half the pretraining size is none either: it changes what the weights compute at their own
-size, and [the package warns of it](../concepts/windows.md). That leaves (56, 28, None) and four global blocks, and the
-rule leaves open what cost is:
+So (56, 28, 14) is no default. Half the pretraining size is none either: it changes what the weights compute at their
+own size, and [the package warns of it](../concepts/windows.md). That leaves (56, 28, None) and four global blocks, and
+the rule leaves open what cost is:
 
 - By products four global blocks are cheaper: [0.85](../concepts/windows.md) of (56, 28, None) in CvT-13 at 800 by 1333
   pixels. On a CPU a training step takes [0.87 of its time](../results/performance.md).
