@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cvt_backbone.cli import convert, demo, export, flops, predict, swap, test, train
+from cvt_backbone.cli import convert, demo, explain, export, flops, predict, report, swap, test, train
 from helpers import ROOT
 from helpers.foreign import Classifier, to_mmpretrain, write_torch
 from helpers.hostile import HOSTILE
@@ -45,10 +45,12 @@ CALLS = {
     'train --resume, init_cfg': (train, f'config.py --resume good.pth --work-dir run --cfg-options {INIT}'),
     'test': (test, 'config.py w.pth --work-dir run --out out.pkl'),
     'predict': (predict, 'config.py w.pth data/val/a/0.png -o out --device cpu'),
+    'explain': (explain, 'config.py w.pth data/val/a/0.png -o out --device cpu'),
     'export': (export, f'config.py w.pth {TRACED}'),
     'export, init_cfg': (export, f'config.py {TRACED} --cfg-options {INIT}'),
     'convert': (convert, 'w.pth out.pth --to mmpretrain'),
     'convert --dry-run': (convert, 'w.pth --to backbone --dry-run'),
+    'report': (report, '. --by me'),
     'demo, load_from': (demo, f'config.py --work-dir run --cfg-options load_from=w.pth {MASKS}'),
     'demo, init_cfg': (demo, f'config.py --work-dir run --cfg-options {INIT} {MASKS}'),
 }
@@ -56,7 +58,7 @@ CALLS = {
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-    """A folder with a config, a few images, a good checkpoint and a work dir whose last checkpoint is w.pth."""
+    """A folder with a config, a few images, a good checkpoint, and work dirs whose last checkpoint is w.pth."""
     folder = tmp_path_factory.mktemp('place')
     rng = np.random.default_rng(0)
     for split in ('train', 'val'):
@@ -66,6 +68,10 @@ def place(tmp_path_factory):
                 pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / 'data' / split / name / f'{i}.png')
     (folder / 'config.py').write_text(CONFIG)
+    (folder / 'stamp/vis_data').mkdir(parents=True)  # the log of a run, for report
+    (folder / 'stamp/vis_data/scalars.json').touch()
+    (folder / 'stamp/stamp.log').write_text('    GPU number: 0\n')
+    (folder / 'last_checkpoint').write_text('w.pth')
     (folder / 'last').mkdir()
     (folder / 'last/last_checkpoint').write_text('w.pth')
     state = Classifier('cvt-nano', 2).official()
