@@ -221,7 +221,7 @@ class CvT(BaseModule):
         return tuple(outs)
 
     def _format_map(self, level: int, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same, normed where ``out_norm_cfg`` asks for it, contiguous."""
+        """(B, C, H, W) -> the same, normed if ``out_norm_cfg`` is set, contiguous."""
         if self.with_out_norm:
             norm = getattr(self, f'norm{level}')
             channels_last = type(norm) is nn.LayerNorm  # subclasses such as LN2d take (B, C, H, W)

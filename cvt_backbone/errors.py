@@ -10,7 +10,7 @@ MMCV_TOOLS = 'pip install "setuptools>=77,<81" wheel ninja'
 
 
 def first_of(names: Iterable[str], most: int = 3) -> str:
-    """What a message names of many."""
+    """The first of many names, for a message."""
     names = list(names)
     return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
 

@@ -17,7 +17,7 @@ SIZE = 96  # pixels; six tokens a side in the last stage
 def largest_difference(checkpoint: Checkpoint, src: str, dst: Path, to: str) -> tuple[float | None, str]:
     """The largest difference of logits, or of the last map if there is no head, over two random images.
 
-    Hugging Face files are run by transformers, mmpretrain files by mmpretrain, all others by CvT. Where transformers
+    Hugging Face files are run by transformers, mmpretrain files by mmpretrain, all others by CvT. If transformers
     takes part, both sides use its GELU.
 
     Returns:

@@ -66,7 +66,7 @@ def check_known(to: str) -> None:
         CheckpointError: It is not.
     """
     if to not in TARGETS:
-        raise CheckpointError(f'to={to!r} is no target; choose one of {", ".join(TARGETS)}')
+        raise CheckpointError(f'to={to!r} is not a target; choose one of {", ".join(TARGETS)}')
 
 
 def _check_foreign(arch: Arch, to: str) -> None:

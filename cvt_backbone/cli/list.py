@@ -22,7 +22,7 @@ def main() -> None:
     """Read the metafiles, print a table."""
     parser = make_parser(__doc__, 'det')
     parser.add_argument('task', nargs='?', choices=TASKS, help=f'{", ".join(TASKS.values())} (default: all)')
-    parser.add_argument('--weights', action='store_true', help='the published weights, all of classifiers')
+    parser.add_argument('--weights', action='store_true', help='the published weights (classifiers only)')
     args = parser.parse_args()
     entries = read_metafiles()
     if args.weights:

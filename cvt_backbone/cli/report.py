@@ -137,7 +137,7 @@ def make_result(runs: Sequence[Run], model: dict[str, Any], by: str, origin: str
         model: What the metafile says about the config.
         by: Who ran it.
         origin: One of ``ORIGINS``.
-        hardware: The device, where the logs do not name it.
+        hardware: The device, if the logs do not name it.
 
     Raises:
         InputError: A device is unknown, or is named by the log and by ``hardware``; a seed or checkpoint comes twice,

@@ -22,7 +22,7 @@ CHECK_SIZE = (256, 256)
 
 
 def main() -> None:
-    """Read a config, swap, try the result if asked to, write."""
+    """Read a config, swap, try the result with ``--check``, write."""
     args = parse_args()
     from ..swap import swap_backbone
     from ..swap.write import write_swapped
@@ -52,7 +52,7 @@ def main() -> None:
         check(cfg, new)
     add_robust(new)
     on_base = write_swapped(cfg, new, args.config, out, header(args.config, notes), args.flat)
-    print(f'wrote {out}' + ('' if on_base or args.flat else ': all of it, for it cannot stand on the original'))
+    print(f'wrote {out}' + ('' if on_base or args.flat else ', all of it, because it cannot inherit from the original'))
 
 
 def parse_args() -> argparse.Namespace:

@@ -54,7 +54,7 @@ def split_scans(digits: np.ndarray, seed: int, tune: bool = False) -> tuple[np.n
         tune: whether train gives some of its scans to tune.
 
     Returns:
-        Sorted, disjoint indices of train and of val, and of tune if asked for; together they are 0..N-1. Those of val
+        Sorted, disjoint indices of train and of val, and of tune if wanted; together they are 0..N-1. Those of val
         do not depend on ``tune``.
     """
     train, val = _take_share(np.arange(len(digits)), digits, np.random.default_rng([seed, 2]))
@@ -74,7 +74,7 @@ def _take_share(indices: np.ndarray, digits: np.ndarray, rng: np.random.Generato
 
 
 def make_splits(seed: int, tune: bool = False) -> list[Split]:
-    """Divide scans and photographs; returns train and val, and tune if asked for, which leaves val as it is."""
+    """Divide scans and photographs; returns train and val, and tune if wanted, which leaves val as it is."""
     data = load_digits()
     scans = (data.images / 16).astype(np.float32)
     photos = load_sample_images().images

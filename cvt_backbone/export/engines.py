@@ -127,7 +127,7 @@ class OpenVinoModel(EngineModel):
 
 
 def open_onnx(path: Path | str, device: str = 'cpu') -> InferenceSession:
-    """Load an ONNX file of anybody, for as many threads as PyTorch uses.
+    """Load any ONNX file, with as many threads as PyTorch uses.
 
     Raises:
         InputError: ONNX Runtime is not installed or has no such device, or cannot read the file.
@@ -163,7 +163,7 @@ def openvino_core() -> Core:
 
 
 def read_openvino(path: Path | str, weights: Path | None = None) -> Model:
-    """Read an IR of anybody.
+    """Read any IR.
 
     Raises:
         InputError: OpenVINO is not installed or cannot read the file or its weights.
@@ -185,7 +185,7 @@ def compile_openvino(model: Model, precision: str) -> CompiledModel:
 
     Args:
         model: The model.
-        precision: One of :data:`PRECISIONS`. It is always set: OpenVINO takes bf16 by itself where the CPU has it.
+        precision: One of :data:`PRECISIONS`. It is always set: OpenVINO takes bf16 by default if the CPU has it.
     """
     settings = {'INFERENCE_PRECISION_HINT': precision, 'INFERENCE_NUM_THREADS': torch.get_num_threads()}
     return openvino_core().compile_model(model, 'CPU', settings)

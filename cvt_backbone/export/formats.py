@@ -56,7 +56,7 @@ def check_format(name: str, size: list[int] | None, out: Path, int8: bool = Fals
     if int8 and name != 'openvino':
         raise InputError(f'--int8: {name} files are not quantised here; give --format openvino, or leave --int8 out')
     if name == 'torchscript' and size is None:
-        raise InputError('--size: torchscript needs the size of the images, --size HEIGHT WIDTH; its graph is of one')
+        raise InputError('--size: torchscript takes images of one size; give it by --size HEIGHT WIDTH')
     if size is not None and min(size) < 1:
         raise InputError(f'--size: height and width must be positive, got {size[0]} {size[1]}')
     traced = size is not None and name in ('torchscript', 'openvino')
@@ -96,7 +96,7 @@ def write(
 
     Returns:
         Its largest deviation from the model by precision, relative to the largest output if that is above 1: ``f32``
-        and, where OpenVINO has it on this CPU, ``bf16``. If it is quantised, :func:`.int8.relative_error` by what
+        and, if OpenVINO has it on this CPU, ``bf16``. If it is quantised, :func:`.int8.relative_error` by what
         OpenVINO computes the rest in.
 
     Raises:

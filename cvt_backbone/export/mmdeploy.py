@@ -1,4 +1,4 @@
-"""Attention as mmdeploy writes it to ONNX, put right; `import cvt_backbone` takes this in where mmdeploy is imported.
+"""Attention as mmdeploy writes it to ONNX, put right; `import cvt_backbone` takes effect if mmdeploy is imported.
 
 mmdeploy 1.3.1 writes ``scaled_dot_product_attention`` out and divides by ``scale``, by which PyTorch multiplies
 (``mmdeploy/pytorch/functions/multi_head_attention_forward.py``). CvT gives a scale, so without this its files compute

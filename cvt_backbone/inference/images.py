@@ -51,7 +51,7 @@ def find_images(source: Path, out: Path | None = None) -> dict[str, Path]:
             continue
         name = path.relative_to(source).with_suffix('').as_posix()
         if name in images:
-            raise InputError(f'images: the results of {images[name]} and {path} would overwrite; rename one')
+            raise InputError(f'images: the results of {images[name]} and {path} would overwrite each other; rename one')
         images[name] = path
     if not images:
         raise InputError(f'images: {source} holds no image ({", ".join(SUFFIXES)})')

@@ -76,9 +76,9 @@ class ConvAttention(nn.Module):
 
         Args:
             x: The map, (B, H, W, C).
-            cls_token: (B, 1, C), or None where the stage has none. It passes no convolution, but every token attends
+            cls_token: (B, 1, C), or None if the stage has none. It passes no convolution, but every token attends
                 to it and it attends to every token.
-            update_cls: Whether somebody reads the cls token's own result.
+            update_cls: Whether the cls token's own result is read.
 
         Returns:
             The map (B, H', W', C), smaller than the input only for a strided query, and the cls token (B, 1, C) or

@@ -76,16 +76,16 @@ class CvTBlock(nn.Module):
     def forward(
         self, x: Tensor, cls_token: Tensor | None = None, update_cls: bool = True
     ) -> tuple[Tensor, Tensor | None]:
-        """Transform a map and, where there is one, the cls token.
+        """Transform a map and, if there is one, the cls token.
 
         Args:
             x: (B, H, W, C).
             cls_token: (B, 1, C) or None.
-            update_cls: Whether somebody reads the cls token after this block.
+            update_cls: Whether the cls token is read after this block.
 
         Returns:
-            The map (B, H', W', C), with H' = ceil(H / stride_q), and the cls token (B, 1, C), or None where it was
-            not asked for.
+            The map (B, H', W', C), with H' = ceil(H / stride_q), and the cls token (B, 1, C), or None if
+            ``update_cls`` is false.
         """
         cls_in = None if cls_token is None else self.norm1(cls_token)
         attn, cls_attn = self.attn(self.norm1(x), cls_in, update_cls)

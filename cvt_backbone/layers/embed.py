@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class ConvEmbed(nn.Module):
     """Strided convolution followed by LayerNorm (paper section 3.1; official ``ConvEmbed``).
 
-    Patches overlap where the kernel is larger than the stride.
+    Patches overlap if the kernel is larger than the stride.
 
     Args:
         in_channels: Channels of the incoming map.

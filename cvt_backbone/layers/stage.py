@@ -14,7 +14,7 @@ from .recompute import checkpoint_module
 
 
 class CvTStage(nn.Module):
-    """Token embedding, with its positions where they are learned, then blocks (official ``VisionTransformer``).
+    """Token embedding, with its positions if they are learned, then blocks (official ``VisionTransformer``).
 
     Args:
         in_channels: Channels of the incoming map.
@@ -82,10 +82,10 @@ class CvTStage(nn.Module):
 
         Args:
             x: (B, C_in, H, W).
-            return_cls: Whether somebody reads the cls token.
+            return_cls: Whether the cls token is read.
 
         Returns:
-            The map (B, H', W', C) and, where asked for, the cls token (B, 1, C), else None.
+            The map (B, H', W', C) and the cls token (B, 1, C), or None if ``return_cls`` is false.
         """
         x = self.patch_embed(x)
         if self.pos_embed is not None:

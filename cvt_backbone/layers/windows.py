@@ -45,7 +45,7 @@ def cut_axis(q_size: int, kv_size: int, window: int, stride: int) -> list[Run]:
         stride: Stride of the key projection.
 
     Returns:
-        The full windows (where the last one is not among them), then the last window. While a graph is compiled the
+        The full windows (if the last one is not among them), then the last window. While a graph is compiled the
         last window is a run of its own, full or not, so that the graph does not depend on the remainder.
     """
     last = (q_size - 1) // window

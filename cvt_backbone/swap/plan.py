@@ -49,7 +49,7 @@ class Plan:
 def make_plan(arch: str | Mapping, old: Sequence[Level], consumers: Sequence[Consumer]) -> Plan:
     """Give each map that is read the CvT map of the same stride.
 
-    The strides are those of the architecture (4, 8, 16 in the zoo) and of its pooled extra levels (32, 64, ...). Where
+    The strides are those of the architecture (4, 8, 16 in the zoo) and of its pooled extra levels (32, 64, ...). If
     the main head reads a dilated backbone's last map at stride 8, CvT's last stage stays at stride 8 as well
     (``patch_strides=(4, 2, 1)``), as dilated ResNets drop a stride: otherwise the head would see the first two stages
     only. Old maps of one stride are matched from the deepest on.

@@ -25,7 +25,7 @@ def settle_weights(
 
     Args:
         backbone: Settings of CvT.
-        arch: Architecture that was asked for.
+        arch: Architecture that is wanted.
         preprocessor: What normalises the images.
         pretrained: See :func:`cvt_backbone.swap_backbone`.
 

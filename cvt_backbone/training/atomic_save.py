@@ -118,7 +118,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.last_ckpt = self.file_backend.join_path(self.out_dir, _PREEMPTED)
             self._point_to_last(runner)
         raise TrainingStopped(
-            f'SIGTERM: the run was asked to end; go on with --resume from {find_latest_checkpoint(runner.work_dir)}',
+            f'SIGTERM ended the run; go on with --resume from {find_latest_checkpoint(runner.work_dir)}',
             exit_status=75,
         )
 

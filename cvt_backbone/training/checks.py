@@ -75,7 +75,7 @@ def scale_lr(cfg: Config) -> None:
 
 
 def warn_of_lr(runner: Runner, cfg: Config) -> None:
-    """Say by how much the lr is off where the batch is not the one that it stands for and nothing scales it."""
+    """Warn if the batch is not the one that the lr is meant for and nothing scales the lr."""
     scaling = cfg.get('auto_scale_lr') or {}
     base, lr = scaling.get('base_batch_size'), cfg.optim_wrapper.get('optimizer', {}).get('lr')
     if scaling.get('enable') or base is None or lr is None:

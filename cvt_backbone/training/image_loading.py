@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: named, and skipped if asked to."""
+"""Images that cannot be decoded: named, and skipped if wanted."""
 
 from __future__ import annotations
 

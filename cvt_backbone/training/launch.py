@@ -96,7 +96,7 @@ def check_strategy(cfg: Config) -> None:
 
     Raises:
         InputError: A sharded model shall train in one process or clip gradients by their norm, the best checkpoint
-            shall be kept, or DeepSpeed is not installed or asked for what mmengine does not pass on to it.
+            shall be kept, or DeepSpeed is not installed or is to do what mmengine does not pass on to it.
     """
     name = kind_of(cfg.get('strategy'))
     clip_grad = cfg.optim_wrapper.get('clip_grad') or {}

@@ -138,8 +138,8 @@ def test_processes_are_shared_out() -> None:
         (['--preset', 'gpu', '--engines', 'eager', 'openvino'], '--engines: openvino runs on a CPU'),
         (['--engines', 'cuda-graphs'], '--engines: cuda-graphs needs a GPU; choose others, or --device cuda'),
         (['--preset', 'tpu'], "--preset: invalid choice: 'tpu'"),
-        (['--preset', 'gpu', '--device', 'cpu'], '--dtypes: tf32 is a way of GPUs; choose fp32 or bf16'),
-        (['--dtypes', 'tf32'], '--dtypes: tf32 is a way of GPUs'),
+        (['--preset', 'gpu', '--device', 'cpu'], '--dtypes: tf32 needs a GPU; choose fp32 or bf16'),
+        (['--dtypes', 'tf32'], '--dtypes: tf32 needs a GPU'),
     ],
 )
 def test_bad_arguments(monkeypatch: pytest.MonkeyPatch, capfd: Any, arguments: list[str], message: str) -> None:

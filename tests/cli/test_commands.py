@@ -249,11 +249,11 @@ def test_package_that_is_not_installed(command, monkeypatch, tmp_path):
 
 def test_training_that_ends_on_purpose_is_one_line(capsys):
     def main():
-        raise TrainingStopped('SIGTERM: the run was asked to end', exit_status=75)
+        raise TrainingStopped('SIGTERM ended the run', exit_status=75)
 
     with pytest.raises(SystemExit) as stop:
         cli.run(main)
-    assert (stop.value.code, capsys.readouterr().err) == (75, 'error: SIGTERM: the run was asked to end\n')
+    assert (stop.value.code, capsys.readouterr().err) == (75, 'error: SIGTERM ended the run\n')
 
 
 def test_local_rank_of_older_launchers(monkeypatch):

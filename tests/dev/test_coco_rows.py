@@ -105,7 +105,7 @@ def test_order_and_what_is_not_repeated(call, monkeypatch, tmp_path, capfd):
         ((3,), 'GPUS: must divide the batch of 16 images, as 1, 2, 4, 8 and 16 do, got 3'),
         ((0,), 'GPUS: must divide'),
         (('many',), 'invalid int value'),
-        ((16,), 'GPUS: 16 are asked for and 2 are there'),
+        ((16,), 'GPUS: 16 are wanted, but this machine has 2'),
         ((1, '--only', 'swin'), "--only: ['swin'] are part of no name among mask-rcnn_cvt-13_fpn_1x_coco, "),
         ((1, '--smoke', '--data', 'nowhere'), 'data_root: the train data of this config should be in '),
     ],

@@ -17,7 +17,7 @@ BAD = {
         ('--format', 'tflite'),
         "--format: 'tflite' is unknown; choose among onnx, openvino, torch-export, torchscript",
     ),
-    'no size': (('--format', 'torchscript'), '--size: torchscript needs the size of the images'),
+    'no size': (('--format', 'torchscript'), '--size: torchscript takes images of one size'),
     'sides': (('--format', 'torchscript', '--size', 64, 0), '--size: height and width must be positive, got 64 0'),
     'part': ((*JIT, '--part', 'head'), "--part: 'head' is unknown"),
     'other part': (

@@ -178,7 +178,7 @@ def test_sigterm(digits, undisturbed, workers, tmp_path):
     finish(process, work_dir, status=75)
     last = find_latest_checkpoint(str(work_dir))
     assert last == str(work_dir / 'preempted.pth')
-    assert f'error: SIGTERM: the run was asked to end; go on with --resume from {last}' in printed(work_dir)
+    assert f'error: SIGTERM ended the run; go on with --resume from {last}' in printed(work_dir)
     meta = read(last)['meta']
     assert meta['epoch'] == 1
     assert meta['iter'] == BATCHES + meta['batches_done'] == len(losses(work_dir))

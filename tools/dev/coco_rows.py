@@ -76,7 +76,7 @@ def main() -> None:
     check_writable('--work-dir', args.work_dir)
     if not args.smoke and torch.cuda.device_count() < args.gpus:
         raise InputError(
-            f'GPUS: {args.gpus} are asked for and {torch.cuda.device_count()} are there; --smoke needs none'
+            f'GPUS: {args.gpus} are wanted, but this machine has {torch.cuda.device_count()}; --smoke needs none'
         )
     if args.smoke:
         write_smoke_configs(args, names)

@@ -101,7 +101,7 @@ Percent, mean over the seeds.
 python tools/dev/evidence.py camvid --camvid data/camvid
 ```
 
-Every finished run is noted in `docs/evidence/runs/camvid`; a second call goes on where the first one stopped.
+Every finished run is noted in `docs/evidence/runs/camvid`; running the command again resumes where it stopped.
 """
 
 
@@ -232,7 +232,7 @@ def _meaning(tested: dict, lrs: dict) -> str:
         return '- By mIoU: not all rows have been run.'
     order = sorted(PEERS, key=lambda peer: -statistics.mean(values(tested[peer], 'mIoU')))
     listed = ', '.join(f'{PEERS[peer].label} {cell(tested[peer], "mIoU", 2)}' for peer in order)
-    items = [f'By mIoU on the test images: {listed}. Where the standard deviations overlap, the order may be chance.']
+    items = [f'By mIoU on the test images: {listed}. If standard deviations overlap, the order may be chance.']
     best = {name: max(statistics.mean(values(runs, f'IoU {name}')) for runs in tested.values()) for name in CLASSES}
     if unlearned := [name for name, iou in best.items() if iou < UNLEARNED]:
         items.append(f'No backbone learns {", ".join(unlearned)} (IoU below {UNLEARNED} %): the others make the order.')

@@ -96,7 +96,7 @@ steps on one CPU thread, another run beside it.
 python tools/dev/evidence.py options
 ```
 
-Every finished run is noted in `docs/evidence/runs/options`; a second call goes on where the first one stopped.
+Every finished run is noted in `docs/evidence/runs/options`; running the command again resumes where it stopped.
 """
 
 

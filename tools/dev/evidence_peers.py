@@ -97,7 +97,7 @@ Mask R-CNN, mask AP on tune:
 python tools/dev/evidence.py peers
 ```
 
-Every finished run is noted in `docs/evidence/runs/peers`; a second call goes on where the first one stopped.
+Every finished run is noted in `docs/evidence/runs/peers`; running the command again resumes where it stopped.
 """
 
 
@@ -261,7 +261,7 @@ def _meaning(start: str, found: dict) -> str:
     order = sorted(PEERS, key=lambda peer: -statistics.mean(note['metrics']['mask AP'] for note in runs[peer]))
     return f'- From {STARTS[start]}, by mask AP: ' + ', '.join(
         f'{PEERS[peer].label} {cell(runs[peer], "mask AP")}' for peer in order
-    ) + '. Where the standard deviations overlap, the order may be chance.'  # fmt: skip
+    ) + '. If standard deviations overlap, the order may be chance.'  # fmt: skip
 
 
 def _plot(found: dict, seconds: dict) -> Figure:

@@ -97,7 +97,7 @@ if time is worth more than some AP, and `-global` for bf16 on GPUs, where a trai
   COCO the cost may be larger.
 - {side} pixels are 2.5 times the size of pretraining, {large} are five times; 800 by 1333 pixels are four to six times
   224.
-- Three seeds: a difference within the standard deviation is none, and one beyond it is no proof.
+- With three seeds, a difference within the standard deviation means nothing, and a larger one is not proof.
 - Four global blocks stand among six; in the COCO configs among ten.
 - At {large} pixels only global attention and windows in every block were trained, for {large_epochs} epochs instead
   of 5.
@@ -108,7 +108,7 @@ if time is worth more than some AP, and `-global` for bf16 on GPUs, where a trai
 python tools/dev/evidence.py windows
 ```
 
-Every finished run is noted in `docs/evidence/runs/windows`; a second call goes on where the first one stopped.
+Every finished run is noted in `docs/evidence/runs/windows`; running the command again resumes where it stopped.
 """
 
 

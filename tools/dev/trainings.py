@@ -61,7 +61,7 @@ class Job(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
-    """What every tool that trains is asked."""
+    """Options of every tool that trains."""
     parser.add_argument(
         '--work-dir', type=Path, default=Path(work_dir), help='logs, checkpoints (default: %(default)s)'
     )
@@ -136,7 +136,7 @@ def run_jobs(jobs: Sequence[Job], notes: Path, args: argparse.Namespace) -> bool
     Args:
         jobs: In the order to begin them.
         notes: Folder of the notes, one file a run.
-        args: What :func:`add_options` asked; ``most`` is lowered by the runs of this call.
+        args: Options of :func:`add_options`; ``most`` is lowered by the runs of this call.
 
     Returns:
         Whether all are done.

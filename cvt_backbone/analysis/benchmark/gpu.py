@@ -1,4 +1,4 @@
-"""The benchmark for whoever has a GPU: all that the project wants to know of one, within a limit of time."""
+"""The GPU benchmark: everything the project wants to know about a GPU, within a time limit."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Latency: wall time of one call, after warm-up; on CUDA between two synchronisati
 Data preprocessing, and so the copy to the device, is outside the measured time.
 
 Peak memory over idle: on a CPU the highest resident set (VmHWM) since the process was idle, over the resident set then.
-Idle means: model built, input made, libraries initialised by a run at 128x128 pixels, freed memory given back. Where
+Idle means: model built, input made, libraries initialised by a run at 128x128 pixels, freed memory given back. If
 the kernel does not allow VmHWM to be reset, an earlier and higher peak counts: an upper bound. On CUDA
 ``max_memory_allocated`` over what was allocated then. A compiled model is idle after its first run at full size, so
 that the compiler's own memory does not count.
@@ -117,7 +117,7 @@ def run_child(
 
 
 def read_answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The answer of a process that has ended; SIGKILL is what the kernel sends where memory ends."""
+    """The answer of a process that has ended; SIGKILL is what the kernel sends when memory runs out."""
     for line in reversed(done.stdout.splitlines()):
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK))

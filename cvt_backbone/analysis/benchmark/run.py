@@ -38,7 +38,7 @@ def plan(args: argparse.Namespace) -> list[Job]:
         if args.device != 'cpu':
             raise InputError(f'--engines: {engine} is measured on the CPU; leave --device out')
     if args.device != 'cuda' and 'tf32' in args.dtypes:
-        raise InputError('--dtypes: tf32 is a way of GPUs; choose fp32 or bf16, or --device cuda')
+        raise InputError('--dtypes: tf32 needs a GPU; choose fp32 or bf16, or --device cuda')
     if args.device != 'cuda' and 'cuda-graphs' in args.engines:
         raise InputError('--engines: cuda-graphs needs a GPU; choose others, or --device cuda')
     if args.device == 'cuda' and not torch.cuda.is_available():

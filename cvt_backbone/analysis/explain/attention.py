@@ -26,9 +26,9 @@ class BlockAttention:
         block: Index of the block in its stage.
         window_size: Side of the block's windows in tokens; None for global attention.
         weights: (B, heads, P, Hk, Wk): attention of P places to the keys of the map, 0 outside a place's window. Keys
-            have half the side of the queries where their projection has stride 2, as in the zoo.
-        to_cls: (B, heads, P): attention of the same places to the cls token; None where the stage has none.
-        cls_weights: (B, heads, Hk, Wk): attention of the cls token to the map; None where nobody reads it.
+            have half the side of the queries if their projection has stride 2, as in the zoo.
+        to_cls: (B, heads, P): attention of the same places to the cls token; None if the stage has none.
+        cls_weights: (B, heads, Hk, Wk): attention of the cls token to the map; None if nothing reads it.
         cls_to_cls: (B, heads): attention of the cls token to itself; None likewise.
         query_size: H, W of the queries; P = H * W, row by row, if no places were chosen.
         query_grid: Where the queries lie in the image.

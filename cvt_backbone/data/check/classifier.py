@@ -69,7 +69,7 @@ def _splits(cfg: Config, splits: tuple[str, ...]) -> Iterator[tuple[str, dict]]:
 
 
 def _ann_file(dataset: dict, root: Path) -> str | None:
-    """The file of labels, where there is one: the config's, or the one that mmpretrain finds by itself."""
+    """The file of labels, if there is one: the config's, or the one that mmpretrain finds by itself."""
     by_itself = f'meta/{dataset.get("split")}.txt'
     if dataset.get('ann_file'):
         return dataset['ann_file']
