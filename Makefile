@@ -38,7 +38,7 @@ lint: $(READY)
 
 # The site: built into site/, or shown at localhost:8000 and built anew whenever a page changes.
 docs: $(READY)
-	$(MKDOCS) build --strict --quiet
+	$(MKDOCS) build --strict
 
 docs-serve: $(READY)
 	$(MKDOCS) serve

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,16 @@ def test_selections_of_tests_are_not_empty() -> None:
             for word in words[1].split(' or '):
                 assert any(word in name for name in names), line
     assert rows > 15
+
+
+def test_the_build_of_the_site_stops_at_a_dead_link(tmp_path: Path) -> None:
+    """It did not with --quiet, which hides warnings from --strict, too."""
+    pytest.importorskip('mkdocs')
+    build = re.search(r'^docs: .*\n\t\$\(MKDOCS\) (.+)$', (ROOT / 'Makefile').read_text(), re.M)[1]
+    (tmp_path / 'docs').mkdir()
+    (tmp_path / 'docs/index.md').write_text('[nothing](nothing.md)\n')
+    (tmp_path / 'mkdocs.yml').write_text('site_name: one\ntheme: mkdocs\n')
+    command = [sys.executable, '-m', 'mkdocs', *shlex.split(build)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "link 'nothing.md'" in done.stderr

@@ -14,13 +14,14 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-CPU_MINUTES = {'onedl-mmcv': 5, 'mmcv': 5}  # user + system time of the compile; docs name the machine
+CPU_MINUTES = {'onedl-mmcv': 7, 'mmcv': 7}  # user + system time of the compile; docs name the machine
 FILES_DONE = re.compile(r'\s*\[(\d+)/(\d+)\] ')  # ninja's line about each compiled file
 PIP = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
 
@@ -35,6 +36,7 @@ def main() -> int:
     if not jobs.isdecimal() or int(jobs) < 1:
         print(f'setup: MAX_JOBS must be a positive whole number, got {jobs!r}', file=sys.stderr)
         return 2
+    keep_python_flags()
     log = Path(sys.prefix) / 'mmcv-build.log'
     with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
         status = make_wheel(args.package, args.constraints, Path(folder), int(jobs), log)
@@ -62,7 +64,8 @@ def make_wheel(package: str, constraints: Path, folder: Path, jobs: int, log: Pa
             if not compiles and ('Running command' in line or FILES_DONE.match(line)):
                 compiles = True
                 print(f'setup: compiling mmcv takes about {expected(package, jobs)}, longer with CUDA;')
-                print('setup: a ready wheel in a folder named by PIP_FIND_LINKS would save it', flush=True)
+                print('setup: a ready wheel in a folder named by PIP_FIND_LINKS would save it')
+                print("setup: first torch's headers, then file by file", flush=True)
                 precompile(header)  # while setup.py starts and copies its Python files
     return pip.returncode
 
@@ -71,11 +74,17 @@ def build_environment(header: Path, jobs: int) -> dict[str, str]:
     """The environment for mmcv's setup.py, in which every file includes ``header`` first."""
     return {
         **os.environ,
-        # Not CFLAGS: it replaces Python's flags, -O3 among them. CPPFLAGS come after both, so -g0 wins over their -g.
+        # CPPFLAGS come after Python's flags and the user's CFLAGS, so -g0 wins over their -g.
         'CPPFLAGS': f'{os.environ.get("CPPFLAGS", "")} -g0 -Winvalid-pch -include {shlex.quote(str(header))}'.strip(),
         'MAX_JOBS': str(jobs),
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',  # ninja; without it files compile one by one
     }
+
+
+def keep_python_flags() -> None:
+    """Put Python's own flags, -O3 among them, before the user's CFLAGS: setuptools takes those instead of its own."""
+    if 'CFLAGS' in os.environ:
+        os.environ['CFLAGS'] = f'{sysconfig.get_config_var("CFLAGS") or ""} {os.environ["CFLAGS"]}'.strip()
 
 
 def parallel_jobs() -> int:
@@ -98,11 +107,12 @@ def precompile(header: Path) -> None:
     costs time only. clang is left out because it stops at a precompiled header with other flags.
     """
     import torch
-    from setuptools._distutils import ccompiler, sysconfig  # with which setup.py compiles
+    from setuptools._distutils import ccompiler  # with which setup.py compiles
+    from setuptools._distutils.sysconfig import customize_compiler
 
     include = Path(torch.__file__).parent / 'include'
     compiler = ccompiler.new_compiler()
-    sysconfig.customize_compiler(compiler)
+    customize_compiler(compiler)
     command = shlex.split(os.environ.get('CXX', 'c++'))
     if 'clang' in subprocess.run([*command, '--version'], capture_output=True, text=True).stdout:
         return
