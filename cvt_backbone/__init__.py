@@ -5,23 +5,52 @@
 """
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from .errors import MMCV_TOOLS
 from .version import __version__
 
 
+def _is_command(program: str) -> bool:
+    """Whether Python was started as ``cvt-backbone``; the program is ``-m`` while it looks for the module of it."""
+    return Path(program).name in ('cvt-backbone', 'cvt-backbone.exe') or (
+        program == '-m' and 'cvt_backbone' in sys.orig_argv
+    )
+
+
+def _is_tool(program: str) -> bool:
+    """Whether Python was started with a script of ``tools/``."""
+    package = Path(__file__).resolve().parent
+    tools = (package.parent / 'tools', package / '.mim/tools')
+    return program.endswith('.py') and Path(program).resolve().parent in tools
+
+
 def _only_prints(program: str, *arguments: str) -> bool:
-    """Whether a process prints what needs no PyTorch: ``cvt-backbone list``, or the help of ``cvt-backbone``.
+    """Whether a process prints what needs no PyTorch: ``cvt-backbone list``, or the help of a command or a tool.
 
     Args:
-        program: What Python was started with; ``-m`` while it looks for the module of ``python -m``.
+        program: What Python was started with.
         *arguments: The rest of the command line.
     """
-    is_command = Path(program).name in ('cvt-backbone', 'cvt-backbone.exe')
-    is_module = program == '-m' and 'cvt_backbone' in sys.orig_argv
-    asks_for_help = not arguments or not {'-h', '--help', '--version'}.isdisjoint(arguments)
-    return (is_command or is_module) and (asks_for_help or arguments[0] == 'list')
+    asks_for_help = not {'-h', '--help', '--version'}.isdisjoint(arguments)
+    if _is_command(program):
+        return asks_for_help or not arguments or arguments[0] == 'list'
+    return asks_for_help and _is_tool(program)
+
+
+def _what_to_install(missing: str) -> str:
+    """The message about a missing module; beside one line of OpenMMLab it names no package of the other."""
+    if missing == 'mmcv' and any(metadata.distributions(name='mmengine')):
+        advice = '`pip install --no-build-isolation mmcv==2.1.0`, which fits the original mmengine that is installed'
+    elif missing == 'mmcv':
+        advice = '`pip install --no-build-isolation onedl-mmcv`, which fits the mmengine that is installed'
+    else:
+        advice = (
+            '`pip install --no-build-isolation onedl-mmcv`, which brings mmengine (or mmcv==2.1.0, beside the original '
+            'mmdet; never both: their modules have the same names)'
+        )
+    return f'cvt_backbone needs {missing}, which is not installed. Run `{MMCV_TOOLS}`, then {advice}'
 
 
 _ONLY_PRINTS = _only_prints(*sys.argv or [''])
@@ -32,12 +61,11 @@ try:
     if not _ONLY_PRINTS:
         import mmcv  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f'cvt_backbone needs {error.name}, which is not installed. This installs mmengine and mmcv: `{MMCV_TOOLS}`, '
-        'then `pip install --no-build-isolation onedl-mmcv` (or mmcv==2.1.0, beside the original mmdet; never both: '
-        'their modules have the same names)',
-        name=error.name,
-    ) from error
+    message = _what_to_install(error.name)
+    if _is_command(sys.argv[0]) or _is_tool(sys.argv[0]):
+        print(f'error: {message}', file=sys.stderr)
+        sys.exit(2)
+    raise ModuleNotFoundError(message, name=error.name) from error
 
 if not _ONLY_PRINTS:
     from . import training as _training  # noqa: F401  (registers hooks, loops and transforms)

@@ -11,6 +11,7 @@ from ..errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
+INSTALL = 'install it: pip install "cvt_backbone[onedl]", or "cvt_backbone[upstream]" for the original OpenMMLab'
 NEAREST = 5  # names that a message about an unknown one lists
 
 
@@ -57,14 +58,14 @@ def config_path(name: str | os.PathLike) -> str:
         '.../configs/det/mask_rcnn/mask-rcnn_cvt-13_fpn_1x_coco.py'
     """
     name = os.fspath(name)
-    if Path(name).is_file():
+    if os.path.isfile(name):  # Path's own raises if the name is too long
         return str(Path(name).absolute())  # mmengine would read a relative one from the inheriting file's folder
     if '::' in name:
         return str(toolbox_config(name))
     folder = shipped('configs')
     wanted = name.removesuffix('.py')
     inside = folder / f'{wanted.removeprefix("configs/")}.py'
-    if inside.is_file():
+    if os.path.isfile(inside):
         return str(inside)
     known = list_configs()
     found = [path for path in known if path.stem == wanted]
@@ -91,10 +92,7 @@ def toolbox_folder(scope: str) -> Path:
         raise InputError(f'config: {scope}:: is unknown; choose one of {", ".join(f"{s}::" for s in SCOPES)}')
     spec = importlib.util.find_spec(scope)
     if spec is None or spec.origin is None:
-        raise InputError(
-            f'config: {scope} is not installed; install it: pip install "cvt_backbone[onedl]", or '
-            f'"cvt_backbone[upstream]" for the original OpenMMLab'
-        )
+        raise InputError(f'config: {scope} is not installed; {INSTALL}')
     package = Path(spec.origin).parent
     for folder in (package / '.mim/configs', package.parent / 'configs'):  # the second: an editable install
         if folder.is_dir():

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from ..errors import MMCV_TOOLS, InputError
 from .edit import move_data_root
 from .hub import NO_SCOPE
-from .names import SCOPES, config_path
+from .names import INSTALL, SCOPES, config_path
 from .new_style import by_names, is_new_style
 from .parts import dicts, kind_of
 from .pretrained import set_pretrained
@@ -49,7 +49,11 @@ def get_config(name: str | os.PathLike) -> Config:
     except InputError:
         raise
     except Exception as error:  # a config is Python: whatever it raises
-        advice = BY_PATH if str(error).startswith('mmsegmentation is not installed') else ''
+        advice = ''
+        if str(error).startswith('mmsegmentation is not installed'):
+            advice = BY_PATH
+        elif str(error).startswith(tuple(f'{scope} is not installed' for scope in SCOPES)):
+            advice = f'; {INSTALL}'
         raise InputError(f'config: {name} cannot be read: {type(error).__name__}: {error}{advice}') from error
     if any(part.get('_scope_') == 'cvt_backbone' for part in dicts(cfg._to_lazy_dict())):
         raise InputError(f'config: {name} {NO_SCOPE}')
@@ -145,8 +149,5 @@ def import_toolbox(scope: str | None) -> None:
                 'onedl-mmcv` (for the original OpenMMLab: mmcv==2.1.0)'
             )
         else:
-            advice = (
-                f'install it: pip install "cvt_backbone[onedl]", or "cvt_backbone[upstream]" for the original '
-                f'OpenMMLab, or run `make setup` (missing module: {error.name})'
-            )
+            advice = f'{INSTALL}, or run `make setup` (missing module: {error.name})'
         raise InputError(f'{scope} cannot be imported: {advice}') from error

@@ -150,6 +150,8 @@ def test_answers_within_five_seconds(args):
         (['/bin/cvt-backbone', 'list'], True),
         (['/bin/cvt-backbone'], True),
         (['C:/Scripts/cvt-backbone.exe', 'train', '-h'], True),
+        ([f'{ROOT}/tools/train.py', '--help'], True),
+        ([f'{ROOT}/tools/train.py', 'config.py'], False),
     ],
 )
 def test_only_our_own_help_leaves_the_registration_out(argv, only_prints):

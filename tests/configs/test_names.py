@@ -1,6 +1,7 @@
 """Configs by name: what a user may write, and what comes of it."""
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -104,12 +105,35 @@ def test_recipe_of_the_swap_is_the_shipped_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('missing', ['mmengine', 'mmcv'])
-def test_import_without_openmmlab_says_what_to_install(missing, monkeypatch):
+def test_import_without_openmmlab_says_what_to_install(missing, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.split('.')[0] == 'cvt_backbone']:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ModuleNotFoundError, match=rf'needs {missing}, .*pip install --no-build-isolation onedl-mmcv'):
+    original = any(metadata.distributions(name='mmengine')) and missing == 'mmcv'
+    package = 'mmcv==2.1.0' if original else 'onedl-mmcv'
+    with pytest.raises(ModuleNotFoundError, match=rf'needs {missing}, .*pip install --no-build-isolation {package}'):
         __import__('cvt_backbone')
+    monkeypatch.setattr(sys, 'argv', ['/bin/cvt-backbone', 'flops'])
+    with pytest.raises(SystemExit) as stop:
+        __import__('cvt_backbone')
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f'error: cvt_backbone needs {missing}, ')
+
+
+def test_a_missing_toolbox_of_a_shipped_config(monkeypatch):
+    def fail(_):
+        raise ModuleNotFoundError('mmdet is not installed, please install mmdet manually')
+
+    monkeypatch.setattr('mmengine.config.Config.fromfile', fail)
+    with pytest.raises(
+        InputError, match=r'mmdet is not installed, .*; install it: pip install "cvt_backbone\[onedl\]"'
+    ):
+        get_config('mask-rcnn_cvt-13_fpn_1x_coco')
+
+
+def test_a_name_that_no_file_can_have():
+    with pytest.raises(InputError, match=r'^config: x{300} does not exist'):
+        get_config('x' * 300)
 
 
 def test_shipped_names_both_places(tmp_path, monkeypatch):
