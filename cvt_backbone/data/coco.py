@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from ..errors import InputError
 
-# How an annotation gives its mask.
-NO_MASK, POLYGONS, RUN_LENGTHS, BROKEN = range(4)
+# How an annotation gives its mask: mmdet ignores an instance with a broken one, and stops at an unreadable one.
+NO_MASK, POLYGONS, RUN_LENGTHS, BROKEN, UNREADABLE = range(5)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class CocoFile:
     areas: np.ndarray  # (M,) float
     crowd: np.ndarray  # (M,) bool: ignored in training and evaluation
     ignored: np.ndarray  # (M,) bool: `ignore` is set, and mmdet leaves it out
-    masks: np.ndarray  # (M,) int: NO_MASK, POLYGONS, RUN_LENGTHS or BROKEN
+    masks: np.ndarray  # (M,) int: NO_MASK, POLYGONS, RUN_LENGTHS, BROKEN or UNREADABLE
     fits: np.ndarray  # (M,) bool: false for run lengths of another size than the image
     drawn: np.ndarray  # (M,) bool: COCO's evaluation can turn the mask into pixels
     lacks_iscrowd: int  # annotations without `iscrowd`
@@ -213,13 +213,35 @@ def odd_ids(ids: Iterable[Any]) -> list:
 
 
 def kind_of_mask(mask: Any) -> int:
-    """How an annotation's ``segmentation`` gives its mask."""
+    """How an annotation's ``segmentation`` gives its mask. Text of run lengths is not decoded, which takes long."""
     if not mask:
         return NO_MASK
     if isinstance(mask, list):
-        return POLYGONS if any(map(is_polygon, mask)) else BROKEN  # mmdet ignores an instance without one
-    is_code = isinstance(mask, dict) and isinstance(mask.get('counts'), (list, str))
-    return RUN_LENGTHS if is_code and isinstance(mask.get('size'), list) else BROKEN
+        if not all(isinstance(part, list) for part in mask):
+            return UNREADABLE
+        polygons = [part for part in mask if is_polygon(part)]
+        return (POLYGONS if all(map(_is_finite, polygons)) else UNREADABLE) if polygons else BROKEN
+    if not isinstance(mask, dict):
+        return UNREADABLE
+    counts, size = mask.get('counts'), mask.get('size')
+    if not isinstance(counts, (list, str)) or not isinstance(size, list):
+        return BROKEN
+    return RUN_LENGTHS if isinstance(counts, str) or _fill(counts, size) else UNREADABLE
+
+
+def _is_finite(numbers: list) -> bool:
+    try:
+        return isfinite(sum(numbers))  # the quickest way through millions
+    except TypeError:
+        return False
+
+
+def _fill(counts: list, size: list) -> bool:
+    """Whether run lengths are those of a map of this size."""
+    try:
+        return min(counts, default=-1) >= 0 and sum(counts) == prod(size)
+    except TypeError:
+        return False
 
 
 def is_drawn(mask: Any) -> bool:
@@ -230,7 +252,7 @@ def is_drawn(mask: Any) -> bool:
 
 
 def is_polygon(part: Any) -> bool:
-    """Whether it is a flat list of three points or more, as mmdet takes it."""
+    """Whether mmdet takes it for a flat list of three points or more."""
     return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -12,7 +12,10 @@ from ..errors import InputError, first_of
 from .folders import Listings
 
 # Names of a split in folders and files, the likeliest first.
-SPLITS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation', 'test', 'testing')}
+SPLITS = {
+    'train': ('train', 'training', 'Train'),
+    'val': ('val', 'valid', 'validation', 'test', 'testing', 'Val', 'Validation', 'Test'),
+}
 IMAGE_FOLDERS = ('images', 'img_dir', 'JPEGImages', 'image', 'imgs', 'img', 'leftImg8bit', 'data')
 MASK_FOLDERS = ('annotations', 'ann_dir', 'SegmentationClass', 'masks', 'mask', 'labels', 'gtFine')
 LABEL_FOLDERS = ('annotations', 'Annotations', 'labels', 'json')  # beside which images are looked for
@@ -39,7 +42,7 @@ def find_boxes(argument: str, path: Path, split: str, images: Path | None = None
 
     Args:
         argument: ``--train`` or ``--val``, for messages.
-        path: A COCO file, a YOLO data file (.yaml), or a folder with one of the layouts.
+        path: A COCO file, a YOLO data file (.yaml), a list of VOC's images, or a folder with one of the layouts.
         split: ``train`` or ``val``.
         images: The folder of images that the user gave; the images of a COCO file are looked for later.
 
@@ -49,6 +52,10 @@ def find_boxes(argument: str, path: Path, split: str, images: Path | None = None
     if path.is_file():
         if path.suffix.lower() in ('.yaml', '.yml'):
             return _yolo(argument, path, path.parent, split)
+        if path.suffix == '.txt' and (
+            source := _voc(argument, path.parent.parent.parent, split, images)
+        ):  # in ImageSets/Main
+            return replace(source, listed=path)
         return BoxSource('COCO', split, path, None, path.parent)
     if not path.is_dir():
         raise InputError(f'{argument}: {path} does not exist; give an annotation file or the folder of the data set')
@@ -299,11 +306,14 @@ def find_class_folders(argument: str, path: Path, split: str) -> Path:
     """Find the folder of a split whose folders are the classes of a classifier.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: There is no such folder, or only that of the other split.
     """
     if not path.is_dir():
         raise InputError(f'{argument}: {path} is no folder; a classifier needs FOLDER/CLASS/IMAGE')
-    return _split_folders(path, split)[0]
+    place, *others = _split_folders(path, split)
+    if not others and any((path / name).is_dir() for name in SPLITS['train' if split == 'val' else 'val']):
+        raise InputError(f'{argument}: {path} has a folder of the other split, but none of {", ".join(SPLITS[split])}')
+    return place
 
 
 def _split_folders(folder: Path, split: str) -> list[Path]:

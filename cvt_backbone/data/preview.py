@@ -151,7 +151,10 @@ def _open(path: Path) -> tuple[Image.Image, float]:
     """The image, made smaller or larger if its names could not be read, and by how much."""
     try:
         with Image.open(path) as image:
-            picture = ImageOps.exif_transpose(image).convert('RGB')
+            picture = ImageOps.exif_transpose(image)
+            if picture.mode.startswith('I'):  # 16 bits, of which OpenCV keeps the high ones and Pillow the low ones
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            picture = picture.convert('RGB')
     except Exception as error:  # decoders raise many kinds
         raise InputError(f'images: {path} is not a readable image ({error})') from error
     longer = max(picture.size)
@@ -169,11 +172,15 @@ def _draw_mask(picture: Image.Image, annotation: dict[str, Any], scale: float, c
         from pycocotools import mask as mask_utils
 
         code = segmentation
-        if isinstance(code['counts'], list):
-            code = mask_utils.frPyObjects(code, *code['size'])
-        mask = Image.fromarray(mask_utils.decode(code) * np.uint8(opacity)).resize(
-            picture.size, Image.Resampling.NEAREST
-        )
+        try:
+            if isinstance(code['counts'], list):
+                code = mask_utils.frPyObjects(code, *code['size'])
+            pixels = mask_utils.decode(code)
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f'annotations: the run lengths of annotation {annotation["id"]} cannot be decoded ({error})'
+            ) from error
+        mask = Image.fromarray(pixels * np.uint8(opacity)).resize(picture.size, Image.Resampling.NEAREST)
     elif kind == POLYGONS:
         for polygon in filter(is_polygon, segmentation):
             ImageDraw.Draw(mask).polygon([scale * value for value in polygon], fill=opacity)

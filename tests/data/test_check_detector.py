@@ -175,7 +175,7 @@ BAD = {
         {'train_dataloader.dataset.metainfo.classes': 'bolt'},
         r"classes of the train data is the string 'bolt'; one class is a tuple, too: \('bolt',\)",
     ),
-    'another order of val': ('val', turned, {}, r'class 0 of .*val\.json is nut'),
+    'another order of val': ('val', turned, {}, r'class 0 of .*val\.json is nut, .*; write all its categories'),
     'the first class is not in the file': ('val', first_category_gone, {}, r'class 0 of .*val\.json is nut, but'),
     'label out of range': ('val', each('annotations', category_id=8), {}, 'category_id 8, and no category has this id'),
     'head of other classes': (
@@ -207,6 +207,37 @@ BAD = {
         first_annotation(segmentation=[[1, 2, 3, 4], *SQUARE]),
         {},
         '1 masks of the val data .* are empty or no polygon',
+    ),
+    'flat masks': ('train', each('annotations', segmentation=SQUARE[0]), {}, '4 of 4 masks .* neither a list of polyg'),
+    'a mask of no numbers': (
+        'train',
+        first_annotation(segmentation=[[None] * 6]),
+        {},
+        r'1 of 4 masks .* in deep/train1\.jpg',
+    ),
+    'run lengths below zero': (
+        'train',
+        first_annotation(segmentation=dict(size=[50, 60], counts=[-5, 3005])),
+        {},
+        '1 of 4 masks .* nor run lengths of the image',
+    ),
+    'run lengths of a larger image': (
+        'train',
+        first_annotation(segmentation=dict(size=[50, 60], counts=[5, 3000])),
+        {},
+        '1 of 4 masks .* nor run lengths of the image',
+    ),
+    'masks of two points': (
+        'train',
+        each('annotations', segmentation=[[1, 2, 3, 4]]),
+        {},
+        r'no mask of the train data in .*train\.json is a polygon .* train on nothing',
+    ),
+    'val labels in another order than train': (
+        'val',
+        turned,
+        {'val_dataloader.dataset.metainfo': dict(classes=('nut', 'bolt'))},
+        'the val data number the classes nut, bolt and the train data bolt, nut; give both the',
     ),
     'names that are numbers': (
         'train',

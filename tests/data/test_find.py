@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cvt_backbone.data.find import CONVERTED, find_boxes, find_images, find_masks
+from cvt_backbone.data.find import CONVERTED, find_boxes, find_class_folders, find_images, find_masks
 from cvt_backbone.errors import InputError
 
 YAML = 'names: [bolt, nut]\n'
@@ -49,6 +49,28 @@ def test_other_names_of_val(tmp_path):
     assert find_boxes('--val', tmp_path, 'val').annotations.parent.name == 'valid'
     (tmp_path / 'valid/_annotations.coco.json').unlink()
     assert find_boxes('--val', tmp_path, 'val').annotations.parent.name == 'test'
+
+
+def test_names_of_splits_as_cvat_writes_them(tmp_path):
+    make(tmp_path, 'annotations/instances_Train.json', 'annotations/instances_Validation.json', 'images/Train/1.jpg')
+    assert find_boxes('--val', tmp_path, 'val').annotations.name == 'instances_Validation.json'
+    path = find_boxes('--train', tmp_path, 'train').annotations
+    assert find_images('--train', path, ['1.jpg'], None, 'train') == tmp_path / 'images/Train'
+
+
+def test_a_list_of_voc(tmp_path):
+    make(tmp_path, 'Annotations/1.xml', 'JPEGImages/1.jpg', 'ImageSets/Main/val.txt', 'ImageSets/Main/mine.txt')
+    source = find_boxes('--val', tmp_path / 'ImageSets/Main/mine.txt', 'val')
+    assert (source.kind, source.images, source.root) == ('Pascal VOC', tmp_path / 'JPEGImages', tmp_path)
+    assert source.listed == tmp_path / 'ImageSets/Main/mine.txt'
+
+
+def test_class_folders_of_one_split(tmp_path):
+    make(tmp_path, 'train/cat/1.jpg', 'train/dog/1.jpg')
+    assert find_class_folders('--train', tmp_path, 'train') == tmp_path / 'train'
+    with pytest.raises(InputError, match=r'--val: .* has a folder of the other split, but none of val, valid'):
+        find_class_folders('--val', tmp_path, 'val')
+    assert find_class_folders('--val', tmp_path / 'train', 'val') == tmp_path / 'train'
 
 
 def test_converted_files_are_not_taken_for_originals(tmp_path):

@@ -6,7 +6,16 @@ from PIL import Image, ImageDraw
 
 from cvt_backbone.data.coco import parse_coco
 from cvt_backbone.data.folders import size_of, spread
-from cvt_backbone.data.preview import PICTURES, _write, check_preview, choose, colours, draw_boxes, draw_masks
+from cvt_backbone.data.preview import (
+    PICTURES,
+    _write,
+    check_preview,
+    choose,
+    colours,
+    draw_boxes,
+    draw_classes,
+    draw_masks,
+)
 from cvt_backbone.errors import InputError
 from helpers.own_data import code
 
@@ -85,6 +94,25 @@ def test_broken_masks_are_left_out(mask, tmp_path):
     )
     ((_, picture),) = draw_boxes(content, parse_coco(content, tmp_path), tmp_path)
     assert any(picture.getpixel((240, 240))) == (mask == [SQUARE, [7]])
+
+
+def test_run_lengths_that_cannot_be_decoded(tmp_path):
+    Image.new('RGB', (100, 100)).save(tmp_path / '1.png')
+    mask = dict(size=[100, 100], counts='no code')
+    annotation = dict(id=5, image_id=1, category_id=1, bbox=[20, 20, 80, 80], area=1600, segmentation=mask)
+    content = dict(
+        images=[dict(id=1, file_name='1.png', width=100, height=100)],
+        categories=[dict(id=1, name='bolt')],
+        annotations=[annotation],
+    )
+    with pytest.raises(InputError, match=r'annotations: the run lengths of annotation 5 cannot be decoded \('):
+        list(draw_boxes(content, parse_coco(content, tmp_path), tmp_path))
+
+
+def test_16_bits_are_shown_as_they_are_trained_on(tmp_path):
+    Image.fromarray(np.full((500, 500), 200 << 8, dtype=np.uint16)).save(tmp_path / '1.png')
+    ((_, picture),) = draw_classes([(tmp_path / '1.png', 0)], ['bolt'])
+    assert picture.getpixel((400, 400)) == (200, 200, 200)
 
 
 def test_masks_are_drawn_in_the_colours_of_their_classes(tmp_path):

@@ -275,10 +275,33 @@ def test_annotations_are_numbered_from_one_to_validate(boxes, tmp_path):
         cfg = new('retinanet_cvt-13_fpn_1x_coco', root, tmp_path)[2]
         assert cfg.train_dataloader.dataset.ann_file == 'annotations/instances_train.json'
         assert cfg.val_evaluator.ann_file == f'{root}/{cfg.val_dataloader.dataset.ann_file}'
-        copy = json.loads((root / 'instances_val_from_1.json').read_text())
+        copy = json.loads((root / 'instances_val_adapted.json').read_text())
         assert [annotation['id'] for annotation in copy['annotations']] == list(range(1, 16))
         assert [{**a, 'id': a['id'] - 1} for a in copy['annotations']] == content['annotations']
         check_annotations(cfg, 'train', 'val', 'test')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('lacking', [[], ['bolt']])
+def test_val_gets_the_order_of_the_training_file(lacking, boxes, tmp_path):
+    """Each file numbers the classes as it met them; mmdet labels by that order."""
+    root = shutil.copytree(boxes, tmp_path / 'data')
+    path = root / 'annotations/instances_val.json'
+    content = json.loads(path.read_text())
+    names = {category['id']: category['name'] for category in content['categories']}
+    content['categories'] = [c for c in reversed(content['categories']) if c['name'] not in lacking]
+    content['annotations'] = [a for a in content['annotations'] if names[a['category_id']] not in lacking]
+    path.write_text(json.dumps(content))
+    cfg = new('retinanet_cvt-13_fpn_1x_coco', root, tmp_path)[2]
+    copy = json.loads((root / 'instances_val_adapted.json').read_text())
+    assert [category['name'] for category in copy['categories']] == ['bolt', 'nut', 'screw']
+    known = {category['id']: category['name'] for category in copy['categories']}
+    assert len(known) == 3 and names.items() - known.items() == {
+        (i, n) for i, n in names.items() if n in lacking and i not in known
+    }
+    assert copy['annotations'] == content['annotations']
+    assert not lacking or 'bolt' not in {known[a['category_id']] for a in copy['annotations']}
+    check_annotations(cfg, 'train', 'val', 'test')
 
 
 def test_splits_with_common_images(masks, tmp_path):

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ...configs import as_list, dicts, kind_of
 from ...errors import InputError, first_of
-from ..coco import BROKEN, NO_MASK, RUN_LENGTHS, CocoFile, load_coco, parse_coco
+from ..coco import BROKEN, NO_MASK, RUN_LENGTHS, UNREADABLE, CocoFile, load_coco, parse_coco
 from ..folders import Listings, check_there, size_of, spread
 from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn
 
@@ -41,7 +41,7 @@ def check_detector(cfg: Config, *splits: str, known: Mapping[Path, CocoFile] | N
 
     files = dict(known or {})
     listings = Listings()
-    left = None
+    left, trained = None, None
     for split in splits:
         evaluators = [] if split == 'train' else _evaluators(cfg, split)
         for settings in local_datasets(cfg, split):
@@ -55,6 +55,7 @@ def check_detector(cfg: Config, *splits: str, known: Mapping[Path, CocoFile] | N
             file, classes = files[key], classes_of(split, dataset)
             wanted = _check_order(split, file, classes)
             if not dataset.return_classes:  # otherwise the classes are words in a prompt
+                trained = _check_same(split, file, classes, trained)
                 check_num_classes('bbox_head', cfg.model.get('bbox_head'), classes)
                 check_num_classes('roi_head.bbox_head', (cfg.model.get('roi_head') or {}).get('bbox_head'), classes)
             kept = _check_left(split, file, wanted, dataset, evaluators)
@@ -90,12 +91,28 @@ def _check_order(split: str, file: CocoFile, classes: list[str]) -> np.ndarray:
     # mmdet numbers the classes that it finds in the file, in the file's order.
     place = next((i for i, name in enumerate(common) if name != classes[i]), None)
     if place is not None:
-        order = f'classes={tuple(common)}' if len(common) <= NAMED else 'the order of the file'
+        if split == 'train':
+            order = f'classes={tuple(common)}' if len(common) <= NAMED else 'the order of the file'
+            advice = f'all data need {order}'
+        else:  # a model that has learned metainfo.classes
+            advice = 'write all its categories in the order of metainfo.classes, as cvt-backbone new does'
         raise InputError(
             f'metainfo: mmdet labels by the order of the categories in the file, and class {place} of {file.path} is '
-            f'{common[place]}, but of metainfo.classes {classes[place]}; the {split} data need {order}'
+            f'{common[place]}, but of metainfo.classes {classes[place]}; {advice}'
         )
     return np.isin(file.labels, [file.classes.index(name) for name in common])
+
+
+def _check_same(split: str, file: CocoFile, classes: list[str], trained: list[str] | None) -> list[str] | None:
+    """See that a model is compared by the labels that it learns; returns the classes of the train data, if known."""
+    if split == 'train':
+        return trained or classes
+    if trained and classes != trained:
+        raise InputError(
+            f'metainfo: the {split} data number the classes {first_of(classes)} and the train data {first_of(trained)};'
+            f' give both the metainfo.classes of the train data, and write the categories of {file.path} in that order'
+        )
+    return trained
 
 
 def _check_left(split: str, file: CocoFile, wanted: np.ndarray, dataset: Any, evaluators: list[dict]) -> int:
@@ -132,7 +149,7 @@ def _check_masks(split: str, file: CocoFile, wanted: np.ndarray, settings: dict,
     undrawn = wanted & ~file.drawn
     lacking = used & (file.masks == NO_MASK)
     if lacking.any():
-        advice = 'give masks, or write a config without them: cvt-backbone new'
+        advice = 'give masks, or take a detector without them, such as retinanet_cvt-13_fpn_1x_coco'
         raise InputError(
             f'annotations: {lacking.sum()} of {used.sum()} boxes of the {split} data in {file.path} have no mask, and '
             f'the config trains or compares masks; {advice}'
@@ -156,7 +173,20 @@ def _check_masks(split: str, file: CocoFile, wanted: np.ndarray, settings: dict,
             f'annotations: {codes.sum()} of {used.sum()} masks of the {split} data in {file.path} are run-length '
             f'codes, which mmdet ignores unless LoadAnnotations has poly2mask=True'
         )
+    unreadable = used & (file.masks == UNREADABLE)
+    if unreadable.any():
+        name = file.names[file.images[unreadable][0]]
+        raise InputError(
+            f'annotations: {unreadable.sum()} of {used.sum()} masks of the {split} data in {file.path}, the first in '
+            f'{name}, are neither a list of polygons, [[x, y, x, y, ...], ...], nor run lengths of the image; mmdet '
+            f'stops at them'
+        )
     broken = used & (file.masks == BROKEN)
+    if split == 'train' and not (used & ~broken & ~file.crowd).any():
+        raise InputError(
+            f'annotations: no mask of the train data in {file.path} is a polygon of three points or more, or run '
+            f'lengths; mmdet would train on nothing'
+        )
     if broken.any():
         warn(
             f'{broken.sum()} of {used.sum()} masks of the {split} data in {file.path} are no polygon or run-length code'

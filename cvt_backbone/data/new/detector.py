@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,16 @@ def _read(sources: Sequence[BoxSource]) -> tuple[list[dict], list[Path], dict[Pa
             path, content = source.root / f'instances_{source.split}.json', made[source.split]
         else:
             path, content = source.annotations, load_coco(source.annotations)
+            reasons = []
             if source.split == 'val' and odd_ids(_ids(content)):
-                path, content = source.root / f'instances_{source.split}_from_1.json', _numbered(content)
-                notes.append(f"{source.annotations}: COCO's evaluation needs annotations numbered from 1, as in {path}")
+                content = _numbered(content)
+                reasons.append("COCO's evaluation needs annotations numbered from 1")
+            if source.split == 'val' and (categories := _in_order(content, contents[0])):
+                content = _copy(content, categories=categories)
+                reasons.append('mmdet labels by the order of the categories, which must be that of the training file')
+            if reasons:
+                path = source.root / f'instances_{source.split}_adapted.json'
+                notes.append(f'{source.annotations}: {"; ".join(reasons)}: {path} is a copy with it')
         if path != source.annotations:
             _check_new(source, path)
             converted[path] = content
@@ -135,8 +143,28 @@ def _numbered(content: dict[str, Any]) -> dict[str, Any]:
         {**entry, 'id': i} if isinstance(entry, dict) and 'id' in entry else entry
         for i, entry in enumerate(content['annotations'], 1)
     ]
-    rest = {key: value for key, value in content.items() if key not in ('info', 'annotations')}
-    return {'info': {'description': f'{CONVERTED}COCO'}, **rest, 'annotations': annotations}  # read from its head
+    return _copy(content, annotations=annotations)
+
+
+def _in_order(content: dict[str, Any], training: dict[str, Any]) -> list[dict] | None:
+    """The categories of a file in the order of the training file's, and those that it lacks; None if all is well."""
+    own, wanted = ({c['name']: c for c in file['categories'] if _is_category(c)} for file in (content, training))
+    common = [name for name in own if name in wanted]
+    if not common or common == list(wanted)[: len(common)] or len(own) < len(content['categories']):
+        return None  # what is broken is left for the reader to complain about
+    unused = count(max((c['id'] for c in own.values()), default=0) + 1)
+    listed = [own.get(name) or {'id': next(unused), 'name': name} for name in wanted]
+    return [*listed, *(category for name, category in own.items() if name not in wanted)]
+
+
+def _is_category(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get('name'), str) and type(entry.get('id')) is int
+
+
+def _copy(content: dict[str, Any], **tables: list) -> dict[str, Any]:
+    """With other tables; its head says that it is a copy."""
+    rest = {key: value for key, value in content.items() if key != 'info'}
+    return {'info': {'description': f'{CONVERTED}COCO'}, **rest, **tables}
 
 
 def _check_new(source: BoxSource, path: Path) -> None:
