@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from .archs import Arch, is_per_block
-from .checkpoints import is_pretrained
 from .errors import ArgumentError, ArgumentTypeError
+from .kinds import is_pretrained
 
 MIN_INPUT = 16  # pixels: the sides from which every stage of the zoo has at least one token; no less for any other
 OUT_TYPES = ('featmap', 'cls_token', 'avg_featmap', 'raw')

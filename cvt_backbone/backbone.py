@@ -26,8 +26,9 @@ from .arguments import (
     least_image_side,
 )
 from .builders import act_layer, build_norm, norm_layer
-from .checkpoints import is_pretrained, load_pretrained
+from .checkpoints import load_pretrained
 from .deploy import deploy, fit_state
+from .kinds import is_pretrained
 from .layers import CvTStage, init_module
 
 

@@ -26,8 +26,9 @@ from .checkpoints import (
     translate,
 )
 from .checkpoints.formats import OPENMMLAB
-from .configs import dicts, drop_pretrained, import_toolbox, kind_of, sources_of
+from .configs import dicts, drop_pretrained, import_toolbox, sources_of
 from .errors import CheckpointError, InputError
+from .kinds import kind_of
 
 
 def build(cfg: Config) -> nn.Module:

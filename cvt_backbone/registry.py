@@ -5,7 +5,7 @@ CvT is registered in mmengine's root registry, which every scope reaches, so tha
 
 from mmengine.registry import DefaultScope
 
-from .configs.hub import NO_SCOPE
+from .configs.mmengine_hub import NO_SCOPE
 from .errors import InputError
 
 _scope = DefaultScope.get_current_instance()

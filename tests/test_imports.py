@@ -24,6 +24,10 @@ def imported(path: Path) -> Iterator[str]:
     """The rooms that a module imports from, inside functions, too."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
+        absolute = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            absolute = [node.module]
+        yield from (name.split('.')[1] for name in absolute if name.startswith('cvt_backbone.'))
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*package[: len(package) - node.level + 1], *filter(None, (node.module or '').split('.'))]
             yield from [base[1]] if len(base) > 1 else [alias.name for alias in node.names]

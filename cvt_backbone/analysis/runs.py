@@ -15,8 +15,9 @@ from typing import Any
 from mmengine.config import Config
 
 from ..checkpoints import read_file
-from ..configs import dicts, kind_of
+from ..configs import dicts
 from ..errors import CheckpointError, InputError
+from ..kinds import kind_of
 
 # Name in the log -> name in a metafile, and what makes it a percentage.
 METRICS = {

@@ -12,7 +12,8 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from ..configs import as_list, dicts, image_channels, import_toolbox, kind_of
+from ..configs import as_list, dicts, image_channels, import_toolbox
+from ..kinds import kind_of
 
 
 class NoGradientError(ValueError):

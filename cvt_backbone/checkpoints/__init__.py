@@ -2,7 +2,7 @@
 
 from ..errors import CheckpointError
 from .convert import adapt_in_channels, convert, replace_head
-from .init import HUGGINGFACE_NOTE, is_pretrained, load_pretrained, log_notes
+from .init import HUGGINGFACE_NOTE, load_pretrained, log_notes
 from .locate import locate
 from .read import Checkpoint, read, translate
 from .readers import container_of, read_file
@@ -20,7 +20,6 @@ __all__ = [
     'compare_shapes',
     'container_of',
     'convert',
-    'is_pretrained',
     'load_pretrained',
     'locate',
     'log_notes',

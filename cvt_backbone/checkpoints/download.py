@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
 import torch
-from filelock import FileLock
+from filelock import FileLock  # which torch brings
 from tqdm import tqdm
 
 from ..errors import CheckpointError

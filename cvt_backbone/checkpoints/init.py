@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
@@ -20,14 +19,6 @@ HUGGINGFACE_NOTE = (
     'these weights were trained with QuickGELU, and CvT runs them with it; transformers runs them with GELU, which '
     "act_cfg=dict(type='GELU') repeats"
 )
-
-
-def is_pretrained(init_cfg: dict[str, Any]) -> bool:
-    """Whether an ``init_cfg`` asks for a checkpoint."""
-    kind = init_cfg.get('type')
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    # A config that was written down names the class with its module.
-    return name.rpartition('.')[2] in ('Pretrained', 'PretrainedInit')
 
 
 def load_pretrained(model: nn.Module, path: str, prefix: str = '') -> None:

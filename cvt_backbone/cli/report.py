@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configs import config_path, get_config
+from ..configs import config_path, get_config, shipped
 from ..configs.results import ORIGINS, add_results, as_text, find_model, metafile_of
 from ..errors import InputError
 from .common import make_parser
@@ -70,7 +70,8 @@ def main() -> None:
         for name, result in results:
             figures = ', '.join(f'{metric} {value}' for metric, value in result['Metrics'].items())
             print(f'{name}: {figures}, written to {metafile}')
-    print('now make the tables: python tools/dev/make_tables.py')
+    if (shipped('tools') / 'dev').is_dir():  # in a checkout
+        print('now make the tables: python tools/dev/make_tables.py')
 
 
 def shipped_config(folder: Path, run: Run) -> Path:

@@ -81,7 +81,7 @@ def main() -> None:
     from ..checkpoints import check_checkpoint
     from ..data.check import check_annotations, check_data
     from ..training.launch import leave, set_launcher
-    from ..training.results import WholeResults
+    from ..training.raw_predictions import WholeResults
     from ..training.weights import WholeWeights
 
     cfg = load_config(args.config, args.cfg_options)

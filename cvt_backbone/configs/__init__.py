@@ -3,12 +3,11 @@
 from .edit import add_import, check_not_base, move_data_root, settle_work_dir
 from .names import SCOPES, config_path, list_configs, shipped, toolbox_folder
 from .new_style import by_names, is_new_style
-from .parts import as_list, check_dict, datasets_of, dicts, find_owner, image_channels, kind_of, scope_of
+from .parts import as_list, check_dict, datasets_of, dicts, find_owner, image_channels, scope_of
 from .pretrained import (
     check_source,
     drop_pretrained,
     drop_weights,
-    is_pretrained,
     set_pretrained,
     sources_of,
     without_pretrained,
@@ -35,8 +34,6 @@ __all__ = [
     'import_quietly',
     'import_toolbox',
     'is_new_style',
-    'is_pretrained',
-    'kind_of',
     'list_configs',
     'load_config',
     'move_data_root',

@@ -22,12 +22,6 @@ def check_dict(name: str, part: Any) -> Mapping:
     return part
 
 
-def kind_of(part: Any) -> str:
-    """The type of a part of a config without its toolbox, as in ``mmdet.FPN``; empty if it has none."""
-    kind = part.get('type') if isinstance(part, Mapping) else None
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).rpartition('.')[2]
-
-
 def as_list(part: Any) -> list:
     """The items of a part that may be one item or several; nothing if it is empty or None."""
     if isinstance(part, (list, tuple)):

@@ -9,8 +9,9 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ..errors import InputError
+from ..kinds import is_pretrained, kind_of
 from .names import shipped
-from .parts import as_list, dicts, find_owner, kind_of
+from .parts import as_list, dicts, find_owner
 
 
 def zoo_address(arch: Any) -> str | None:
@@ -91,11 +92,6 @@ def drop_weights(cfg: Config, owner: dict) -> None:
                 del part['init_cfg']
     if cfg.get('load_from'):
         cfg.load_from = None
-
-
-def is_pretrained(init_cfg: Any) -> bool:
-    """Whether an item of ``init_cfg`` names weights."""
-    return kind_of(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 
 def without_pretrained(init_cfg: Any) -> Any:

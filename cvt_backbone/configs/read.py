@@ -13,11 +13,12 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import MMCV_TOOLS, InputError
+from ..kinds import kind_of
 from .edit import move_data_root
-from .hub import NO_SCOPE
+from .mmengine_hub import NO_SCOPE
 from .names import INSTALL, SCOPES, config_path
 from .new_style import by_names, is_new_style
-from .parts import dicts, kind_of
+from .parts import dicts
 from .pretrained import set_pretrained
 
 # mmengine looks for the original package, whose name the maintained one has not.

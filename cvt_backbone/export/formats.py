@@ -25,7 +25,7 @@ NEEDS = {  # of each format, the packages that it needs beside PyTorch
     'onnx': ('onnx', 'onnxruntime', 'onnxscript'),
     'openvino': ('openvino', 'onnx', 'onnxscript'),
     'torch-export': (),
-    'torchscript': (),
+    'torchscript': (),  # the only one that PyTorch before 2.7, and so the original line, can write
 }
 FORMATS = tuple(NEEDS)
 SUFFIXES = {'openvino': '.xml', 'torch-export': '.pt2'}  # that the runtime looks at

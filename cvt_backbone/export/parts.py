@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..archs import merge_alike
 from ..backbone import CvT
-from ..configs import kind_of
 from ..errors import InputError
+from ..kinds import kind_of
 from ..version import __version__
 
 PARTS = ('backbone', 'features', 'classifier', 'segmentor')

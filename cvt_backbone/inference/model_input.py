@@ -12,8 +12,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from ..configs import kind_of
 from ..errors import InputError
+from ..kinds import kind_of
 from .images import read_image
 
 

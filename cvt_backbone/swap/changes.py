@@ -7,8 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..configs import kind_of
 from ..configs.text import Code, Noted, flat_text
+from ..kinds import kind_of
 
 # Removed settings that may as well be None; any other removal replaces the dict that held it.
 NONE_IS_ABSENT = ('pretrained', 'init_cfg', 'load_from')

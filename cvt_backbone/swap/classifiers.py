@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from mmengine.config import ConfigDict
 
 from ..archs import get_arch
-from ..configs import check_dict, image_channels, kind_of
+from ..configs import check_dict, image_channels
 from ..errors import SwapError
+from ..kinds import kind_of
 
 OTHER_HEADS = ('CSRAClsHead', 'DeiTClsHead')  # of a map; of two tokens
 

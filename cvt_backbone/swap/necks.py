@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..configs import check_dict, kind_of
+from ..configs import check_dict
 from ..errors import SwapError
+from ..kinds import kind_of
 from .probe import Level
 
 

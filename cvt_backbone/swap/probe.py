@@ -13,8 +13,10 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from ..configs import drop_pretrained, image_channels, import_quietly, kind_of
+from ..configs import drop_pretrained, image_channels, import_quietly
+from ..configs.names import INSTALL
 from ..errors import SwapError
+from ..kinds import kind_of
 
 IMAGE_SIZES = (128, 256, 512)  # pixels; coarse pyramids shrink the smaller ones to nothing
 BATCH = 2
@@ -67,7 +69,7 @@ def quiet_scope(scope: str) -> Iterator[None]:
     try:
         import_quietly(f'{scope}.models')
     except ModuleNotFoundError as error:
-        raise SwapError(f'default_scope: {scope!r} cannot be imported ({error}); install it first') from error
+        raise SwapError(f'default_scope: {scope!r} cannot be imported ({error}); {INSTALL}') from error
     with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield

@@ -1,4 +1,4 @@
-"""What a training needs beside the model; importing the package registers all of it with mmengine."""
+"""What a training needs beside the model; importing the package registers all but FSDP with mmengine."""
 
 from .atomic_save import AtomicCheckpointHook
 from .finite_loss import FiniteLossHook

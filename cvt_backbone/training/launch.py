@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
-from ..configs import kind_of
 from ..errors import InputError
+from ..kinds import kind_of
 
 # What tells which process of a launcher this is.
 RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}

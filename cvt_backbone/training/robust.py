@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from ..configs import add_import, kind_of
+from ..configs import add_import
+from ..kinds import kind_of
 
 HOOKS = ('RandomStateHook', 'FiniteLossHook')
 

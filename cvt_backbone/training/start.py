@@ -10,8 +10,9 @@ from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
 from ..checkpoints import check_checkpoint
-from ..configs import dicts, drop_pretrained, is_pretrained, kind_of, without_pretrained
+from ..configs import dicts, drop_pretrained, without_pretrained
 from ..errors import InputError
+from ..kinds import is_pretrained, kind_of
 
 
 def settle_start(cfg: Config, resume: str | None = None) -> None:

@@ -10,8 +10,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..checkpoints import CheckpointError, compare_shapes, container_of, read, read_file, shapes_of
-from ..configs import kind_of
 from ..errors import InputError
+from ..kinds import kind_of
 from ..models import fit, is_whole_model, name_for_model, state_of
 
 

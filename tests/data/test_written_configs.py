@@ -10,12 +10,13 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from cvt_backbone.configs import dicts, kind_of, load_config
+from cvt_backbone.configs import dicts, load_config
 from cvt_backbone.configs.text import MOST_LINES
 from cvt_backbone.data.check import check_annotations, check_data
 from cvt_backbone.data.new import Request, make_plan, make_text, write
 from cvt_backbone.data.new.plan import overlap
 from cvt_backbone.errors import InputError
+from cvt_backbone.kinds import kind_of
 from helpers.class_folders import make_folders
 from helpers.documented import code_with
 

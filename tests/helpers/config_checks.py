@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from cvt_backbone.analysis import trial
 from cvt_backbone.archs import get_arch
-from cvt_backbone.configs import dicts, kind_of
+from cvt_backbone.configs import dicts
+from cvt_backbone.kinds import kind_of
 from cvt_backbone.layers.attention import ConvAttention
 from cvt_backbone.models import build_on_meta, build_random
 

@@ -124,7 +124,6 @@ def test_wheel_carries_configs_and_tools(source, built):
         'torch>=2.1',
         'safetensors',
         'tqdm',
-        'filelock',
     ]
 
 

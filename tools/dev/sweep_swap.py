@@ -227,7 +227,7 @@ def write_table(out: Path, results: list[dict]) -> None:
     totals = [[label, count, f'{100 * count / counted:.1f} %'] for label, count in rows.items()]
     families = []
     for result in results:
-        reason = result['reason'].replace('|', '\\|')
+        reason = result['reason']
         ticks = ['yes' if result.get(key) else '' for key in ('built', 'loss', 'predict')]
         families.append([result['name'], *ticks, result['verdict'] + (f': {reason}' if reason else '')])
     text = HEAD.format(

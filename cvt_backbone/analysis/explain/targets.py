@@ -14,10 +14,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, Semanti
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...configs import kind_of
 from ...errors import InputError
 from ...export.parts import Classifier, Segmentor
 from ...inference.model_input import ModelInput
+from ...kinds import kind_of
 
 OTHERS = 'leave it out: --methods features eigen-cam attention'
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ...configs import kind_of
 from ...errors import InputError
+from ...kinds import kind_of
 from ..folders import class_names, read_lines
 from .files import CLASS_FOLDERS, local_datasets, prefix_of
 

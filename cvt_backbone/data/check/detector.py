@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ...configs import as_list, dicts, kind_of
+from ...configs import as_list, dicts
 from ...errors import InputError, first_of
+from ...kinds import kind_of
 from ..coco import BROKEN, NO_MASK, RUN_LENGTHS, UNREADABLE, CocoFile, load_coco, parse_coco
 from ..folders import Listings, check_there, size_of, spread
 from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn

@@ -10,8 +10,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from ...configs import as_list, datasets_of, dicts, kind_of
+from ...configs import as_list, datasets_of, dicts
 from ...errors import InputError
+from ...kinds import kind_of
 
 DOWNLOADED = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')  # mmpretrain's kinds that fetch themselves
 CLASS_FOLDERS = ('ImageNet', 'ImageNet21k', 'CustomDataset')  # mmpretrain's kinds whose `split` is a folder

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ...configs import dicts, kind_of
+from ...configs import dicts
 from ...errors import InputError, first_of
 from ...inference.images import find_files
+from ...kinds import kind_of
 from ..folders import Listings, check_there, size_of, spread
 from ..masks import IGNORED, MaskContent, read_masks
 from .files import build_lazily, check_num_classes, classes_of, local_datasets, warn

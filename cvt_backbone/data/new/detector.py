@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ...configs import dicts, kind_of
+from ...configs import dicts
 from ...configs.text import Code, Noted
 from ...errors import InputError, first_of
+from ...kinds import kind_of
 from ..coco import NO_MASK, RUN_LENGTHS, CocoFile, load_coco, odd_ids, parse_coco
 from ..convert import convert
 from ..find import CONVERTED, BoxSource, find_boxes, find_images, is_converted

@@ -11,9 +11,10 @@ from typing import Any
 from mmengine.config import Config
 from PIL import Image
 
-from ...configs import add_import, kind_of
+from ...configs import add_import
 from ...configs.text import Code, Noted, base_expression
 from ...errors import InputError
+from ...kinds import kind_of
 from ..coco import CocoFile
 from ..table import Rows
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...configs import as_list, kind_of
+from ...configs import as_list
 from ...configs.text import Noted
+from ...kinds import kind_of
 from .plan import Settings
 
 # Training images of the data sets that base configs are for.

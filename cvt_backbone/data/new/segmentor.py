@@ -7,9 +7,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...configs import dicts, kind_of
+from ...configs import dicts
 from ...configs.text import Code, Noted
 from ...errors import InputError
+from ...kinds import kind_of
 from ..find import MaskSource, find_masks
 from ..folders import read_lines
 from ..masks import IGNORED, MaskContent, MaskedImages, pair_up, read_masks

@@ -1,11 +1,11 @@
-"""cvt_backbone/training/results.py: the predictions of a test, whole or not at all."""
+"""cvt_backbone/training/raw_predictions.py: the predictions of a test, whole or not at all."""
 
 import pickle
 
 import pytest
 
 from cvt_backbone.errors import InputError
-from cvt_backbone.training.results import WholeResults
+from cvt_backbone.training.raw_predictions import WholeResults
 
 
 class Broken:
