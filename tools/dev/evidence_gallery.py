@@ -30,7 +30,7 @@ def line(notes: Path, name: str, title: str, text: str) -> str:
     """The part of a page that shows its gallery; nothing if there is none yet."""
     if not (notes.parents[1] / name).is_file():
         return ''
-    return f'### The same six images\n\n![{title}]({name})\n\n{text}\n\n'
+    return f'### The same six images\n\n[![{title}]({name})]({name})\n\n{text}\n\n'
 
 
 def draw_detections(work_dir: Path, jobs: Mapping[str, Job]) -> Figure | None:

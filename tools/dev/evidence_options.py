@@ -150,7 +150,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         error=(95 * 5 / pictures) ** 0.5, when=period(ended), table=_table(lrs, tested, seconds),
         timed=TIMED_STEPS,
         choices=markdown(('row', *(f'top-1 on tune, lr {lr:g}' for lr in LRS)), choices, 'lrrr'),
-        meaning=_meaning(tested, lrs), plot='![Top-1 of each row](options.png)\n\n' if ended else '',
+        meaning=_meaning(tested, lrs), plot='[![Top-1 of each row](options.png)](options.png)\n\n' if ended else '',
     )  # fmt: skip
     return text, _plot(tested) if ended else None
 

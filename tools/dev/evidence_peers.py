@@ -201,7 +201,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         side=DATA['size'], **{key: DATA[key] for key in ('train', 'val', 'tune', 'copies')},
         timed=TIMED_STEPS, lrs=', '.join(f'{lr:g}' for lr in LRS), choice=CHOICE_EPOCHS, choice_seed=CHOICE_SEED,
         seeds=', '.join(map(str, seeds)), when=period(ended),
-        plot='![Mask AP against epochs and against seconds](peers.png)\n\n' if ended else '',
+        plot='[![Mask AP against epochs and against seconds](peers.png)](peers.png)\n\n' if ended else '',
         tables='\n'.join(_table(start, lrs, found, seconds) for start in STARTS), choices=_choices(work_dir, notes),
         classifiers=_classifiers(work_dir, notes), classifier_lrs=', '.join(f'{lr:g}' for lr in CLASSIFIER_LRS),
         meaning='\n'.join(_meaning(start, found) for start in STARTS),

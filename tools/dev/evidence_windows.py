@@ -154,7 +154,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         grids=', '.join(map(str, get_arch('cvt-nano').token_grids(SIDE))),
         large=LARGE.side, large_grids=', '.join(map(str, get_arch('cvt-nano').token_grids(LARGE.side))),
         large_epochs=LARGE.epochs, deep_epochs=DEEP.epochs, deep_lr=DEEP_LR, timed=TIMED_STEPS,
-        plot='![Box and mask AP of each pattern](windows.png)\n\n' if ended else '',
+        plot='[![Box and mask AP of each pattern](windows.png)](windows.png)\n\n' if ended else '',
         tables='\n'.join(_table(group, found, work_dir, notes) for group in GROUPS),
         exchanged=_exchanged(work_dir, seeds, notes), when=period(ended), repeated=_repeated(work_dir, seeds, notes),
         meaning='\n'.join([
