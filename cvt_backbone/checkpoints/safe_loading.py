@@ -91,8 +91,8 @@ def load_from_safe_reader(filename: str, map_location: Any = None) -> Any:
 
 
 def _without_code(content: Any, filename: str) -> Any:
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    if isinstance(meta, dict) and meta.pop('config', None) is not None:
+    meta = dict.get(content, 'meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict) and dict.pop(meta, 'config', None) is not None:  # a file may set attributes of its dicts
         print_log(
             f'{filename}: meta.config, which mmengine would execute to resume, is left out',
             logger='current',

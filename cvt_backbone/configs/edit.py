@@ -46,13 +46,16 @@ def settle_work_dir(cfg: Config, work_dir: str | None, name: str, writes_config:
         writes_config: Whether mmengine will write the merged config into the work dir under the config's name.
 
     Raises:
-        InputError: It cannot be made or written, or is the folder of the config, which would be overwritten.
+        InputError: It cannot be made or written, or is the folder of the config or of an inherited one, which the run
+            would overwrite.
     """
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
     config = Path(cfg.filename or name)
-    if writes_config and (Path(cfg.work_dir) / config.name).resolve() == config.resolve():
+    written = (Path(cfg.work_dir) / config.name).resolve()
+    if writes_config and written in _files_of(cfg) | {config.resolve()}:
+        what = 'the config' if written == config.resolve() else f'{written}, which the config inherits'
         raise InputError(
-            f'work_dir: {cfg.work_dir} is the folder of the config, which the run would overwrite; choose another'
+            f'work_dir: {cfg.work_dir} is the folder of {what}, which the run would overwrite; choose another'
         )
     check_writable('work_dir', Path(cfg.work_dir))
 
@@ -68,13 +71,17 @@ def check_not_base(argument: str, out: Path, cfg: Config) -> None:
     Raises:
         InputError: It is one of those files.
     """
-    lines = {*cfg.text.splitlines(), str(cfg.filename)}  # mmengine puts the path of each file before what it holds
-    files = [Path(line) for line in lines if line.startswith('/') and line.endswith('.py')]
-    if out.resolve() in [file.resolve() for file in files]:
+    if out.resolve() in _files_of(cfg):
         raise InputError(
             f'{argument}: {out} is the config to start from, or one that it inherits from, which the new one needs; '
             'give another name'
         )
+
+
+def _files_of(cfg: Config) -> set[Path]:
+    """The config's file and those that it inherits from."""
+    lines = {*cfg.text.splitlines(), str(cfg.filename)}  # mmengine puts the path of each file before what it holds
+    return {Path(line).resolve() for line in lines if line.startswith('/') and line.endswith('.py')}
 
 
 def add_import(cfg: Config) -> None:

@@ -20,6 +20,8 @@ NOTES = {
     'optim_wrapper': 'the recipe of configs/_base_/schedules/adamw.py',
     'default_hooks': 'checkpoints that are whole or not there',
     'custom_hooks': 'exact resumption, losses that stay finite',
+    'auto_scale_lr': 'the batch that the lr stands for',
+    'param_scheduler': 'ends in proportion to the lr',
     'train_cfg': 'goes on in the middle of an epoch',
     'val_dataloader': 'the same',
     'train_dataloader': 'random numbers of workers that a resumed run repeats',

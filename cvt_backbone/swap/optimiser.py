@@ -50,7 +50,7 @@ def _put_in_recipe(cfg: Config, old: Mapping[str, Any]) -> list[str]:
     lr = (old.get('optimizer') or {}).get('lr')
     for part in as_list(cfg.get('param_scheduler')):
         if lr and isinstance(part, dict) and part.get('eta_min'):  # where the lr ends, in proportion to its begin
-            part['eta_min'] *= new.optimizer.lr / lr
+            part['eta_min'] = float(f'{part["eta_min"] * new.optimizer.lr / lr:.6g}')
     if cfg.get('auto_scale_lr'):
         cfg.auto_scale_lr.base_batch_size = RECIPE_BATCH
     return [f'optim_wrapper: the rules for {", ".join(gone)} went with the old backbone'] if gone else []

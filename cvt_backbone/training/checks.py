@@ -37,7 +37,8 @@ class SameModel(Hook):
         if own and difference:  # FSDP gathers the whole state on the first process alone
             raise InputError(f'{self.path} is of another model than the config: {difference.summary()}; {self.advice}')
         meta = checkpoint.get('meta')
-        if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
+        hub = checkpoint.get('message_hub')
+        if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys() or not isinstance(hub, dict):
             raise InputError(f'{self.path} holds weights without the state of a training; {self.advice}')
         _warn_of_kept_lr(runner, checkpoint)
 

@@ -40,7 +40,12 @@ class RandomStateHook(Hook):
         self._before_val: dict[str, Any] | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Keep the state for the first iteration, and the seed that the run had before it is resumed."""
+        """Keep the state for the first iteration, and the seed that the run had before it is resumed.
+
+        A run that only starts from the weights of another one goes by its own seed.
+        """
+        if not runner._resume:
+            return
         self._resumed = checkpoint.get('random_state')
         self._first_seed = runner.seed
 

@@ -123,6 +123,17 @@ def test_work_dir_of_the_copy_that_a_run_left_there(tmp_path, monkeypatch):
     assert cfg.work_dir == str(tmp_path)
 
 
+def test_work_dir_with_an_inherited_config_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'config.py').write_text('x = 1')
+    (tmp_path / 'child').mkdir()
+    (tmp_path / 'child/config.py').write_text("_base_ = '../config.py'")
+    with pytest.raises(
+        InputError, match=r'work_dir: \. is the folder of .*/config\.py, which the config inherits, which'
+    ):
+        settle_work_dir(Config.fromfile('child/config.py'), '.', 'child/config.py')
+
+
 def test_work_dir_inside_the_folder_of_the_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.py').write_text('x = 1')

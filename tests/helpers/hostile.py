@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
@@ -85,6 +87,14 @@ def _in_message_hub(path: Path, state: State, witness: Path) -> None:
     write_torch(path, {'state_dict': state, 'meta': {'epoch': 1, 'iter': 2}, 'message_hub': hub})
 
 
+def _in_attributes(path: Path, state: State, witness: Path) -> None:
+    """Text that mmengine's resume executes, in a dict whose ``pop`` removes nothing."""
+    meta = OrderedDict(epoch=1, iter=2, config=f"__import__('os').system('touch {witness}')")
+    meta.pop = np.ndarray
+    hub = {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
+    write_torch(path, {'state_dict': state, 'meta': meta, 'message_hub': hub})
+
+
 def _paddle(path: Path, state: State, witness: Path) -> None:
     path.write_bytes(pickle.dumps({**to_passl(state), 'more': touch(witness)}))
 
@@ -98,5 +108,6 @@ HOSTILE: dict[str, tuple[Callable[[Path, State, Path], None], str]] = {
     'compressed records': (_bomb, 'its records are compressed'),
     'inside the optimizer': (_in_optimizer, r'asks for (posix|nt)\.system, which could run code'),
     'inside the message hub': (_in_message_hub, r'asks for (\w+\.)?exec, which could run code'),
+    'methods of a dict': (_in_attributes, 'a dict with the attribute pop'),
     'a pickle of Paddle': (_paddle, r'asks for (posix|nt)\.system, which could run code'),
 }

@@ -128,7 +128,7 @@ def test_lr_of_the_checkpoint_that_is_kept(caplog, keys):
 
     hook, here = checks.SameModel('--resume: a.pth', ''), runner(1)
     here.model, here.optim_wrapper = model, SimpleNamespace(param_groups=groups(0.1, 0.2))
-    content = {'state_dict': model.state_dict(), 'meta': {'epoch': 1, 'iter': 5}}
+    content = {'state_dict': model.state_dict(), 'meta': {'epoch': 1, 'iter': 5}, 'message_hub': {}}
     for state in ({}, {'param_groups': groups(0.1)}, {'param_groups': groups(0.1, 0.2)}):
         hook.after_load_checkpoint(here, {**content, 'optimizer': state})
     assert not caplog.text
@@ -160,7 +160,7 @@ def test_checkpoint_of_another_model():
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     state = {f'module.{name}': tensor for name, tensor in model.state_dict().items() if not name.endswith('_tracked')}
     hook, where = checks.SameModel('--resume: a.pth', 'do something else'), SimpleNamespace(model=model)
-    hook.after_load_checkpoint(where, {'state_dict': state, 'meta': {'epoch': 1, 'iter': 5}})
+    hook.after_load_checkpoint(where, {'state_dict': state, 'meta': {'epoch': 1, 'iter': 5}, 'message_hub': {}})
     with pytest.raises(InputError, match='holds weights without the state of a training; do something else'):
         hook.after_load_checkpoint(where, {'state_dict': state, 'meta': {}})
     for changed, message in (
@@ -218,4 +218,6 @@ def test_weights_of_a_compiled_model_are_loaded_by_its_names(tmp_path):
     where = SimpleNamespace(model=model, cfg=Config(dict(model=dict(backbone=dict(type='CvT')))))
     TranslatedWeights(str(path)).after_load_checkpoint(where, checkpoint)
     assert checkpoint['state_dict'].keys() == model.state_dict().keys()
-    checks.SameModel('a.pth', '').after_load_checkpoint(where, {'state_dict': state, 'meta': {'epoch': 1, 'iter': 1}})
+    checks.SameModel('a.pth', '').after_load_checkpoint(
+        where, {'state_dict': state, 'meta': {'epoch': 1, 'iter': 1}, 'message_hub': {}}
+    )

@@ -32,6 +32,7 @@ def test_random_state():
 def test_processes_resume_with_numbers_of_their_own(tmp_path, monkeypatch):
     """The checkpoint holds the state of the first one."""
     runner = make(tmp_path)
+    runner._resume = True
     state = random_state()
     expected = torch.rand(())
     drawn = []
@@ -43,6 +44,20 @@ def test_processes_resume_with_numbers_of_their_own(tmp_path, monkeypatch):
         drawn.append(torch.rand(()))
     assert drawn[0] == expected
     assert len(set(map(float, drawn))) == 3
+
+
+def test_weights_to_start_from_bring_no_random_state(tmp_path):
+    """Else runs of several seeds would draw the same numbers."""
+    runner = make(tmp_path)
+    set_seed(1)
+    state = random_state()
+    set_seed(2)
+    expected = torch.rand(())
+    set_seed(2)
+    hook = hooks.RandomStateHook()
+    hook.after_load_checkpoint(runner, {'random_state': state})
+    hook.before_train_iter(runner, 0)
+    assert torch.rand(()) == expected
 
 
 class Seen(Hook):

@@ -183,7 +183,7 @@ def page(work_dir: Path, seeds: Sequence[int], notes: Path) -> tuple[str, Figure
         config=SEGMENTOR.stem, channels=CHANNELS, iters=ITERS, **IMAGES, height=SIZE[0], width=SIZE[1],
         lrs=', '.join(f'{lr:g}' for lr in LRS), choice_seed=CHOICE_SEED,
         seeds=', '.join(map(str, seeds)), when=period(ended),
-        plot='[![mIoU on the validation images against iterations and seconds](camvid.png)](camvid.png)\n\n' if ended else '',
+        plot='[![mIoU against iterations and seconds](camvid.png)](camvid.png)\n\n' if ended else '',
         table=_table(lrs, tested, seconds), classes=_class_table(tested), choices=_choices(work_dir, notes),
         meaning=_meaning(tested, lrs),
         gallery=evidence_gallery.line(

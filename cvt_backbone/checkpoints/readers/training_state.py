@@ -94,8 +94,12 @@ def _finish(value: Any, done: dict[int, Any], open_: set[int]) -> Any:
         return value.build()
     if isinstance(value, _Method):
         return value.function
-    if type(value) not in (dict, OrderedDict, list, tuple):
+    if isinstance(value, _OneCycle) or callable(value):  # one that is a method's name elsewhere would be called
+        raise pickle.UnpicklingError(f'GLOBAL {getattr(value, "__name__", "OneCycleParamScheduler")} as a value')
+    if type(value) not in (dict, OrderedDict, Counter, list, tuple):
         return value
+    if foreign := getattr(value, '__dict__', {}).keys() - {'_metadata'}:  # torch's, of a state dict
+        raise pickle.UnpicklingError(f'a dict with the attribute {min(map(str, foreign))}')
     if id(value) in open_:
         raise pickle.UnpicklingError(f'a {type(value).__name__} that holds itself')
     if id(value) in done:
@@ -103,7 +107,10 @@ def _finish(value: Any, done: dict[int, Any], open_: set[int]) -> Any:
     open_.add(id(value))
     finished = value
     if isinstance(value, dict):
-        for key in value:
+        if hasattr(value, '_metadata'):
+            value._metadata = _finish(value._metadata, done, open_)
+        for key in list(value):
+            _finish(key, done, open_)
             value[key] = _finish(value[key], done, open_)
     elif isinstance(value, list):
         value[:] = [_finish(item, done, open_) for item in value]
