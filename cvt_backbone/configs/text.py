@@ -13,6 +13,7 @@ from typing import Any
 from .names import config_path, shipped
 
 WIDTH = 120  # columns of a line
+LEAF_WIDTH = 132  # of a dict without dicts, such as the address of weights, which would take a line an item
 INDENT = '    '
 TABLE_LINES = 12  # of a tuple or list without dicts; a longer one is written as one long line
 MOST_LINES = 60  # of a config that is to be read; beyond them each such list takes one long line
@@ -95,7 +96,9 @@ def _comment(note: str, indent: str) -> list[str]:
 def _format(value: Any, prefix: str, indent: str, suffix: str, table_lines: int) -> list[str]:
     """The lines of ``prefix + value + suffix``: one if it fits, else one an item."""
     flat = None if _has_notes(value) else indent + prefix + flat_text(value) + suffix
-    if flat is not None and (len(flat) <= WIDTH or not isinstance(value, (dict, list, tuple)) or not value):
+    is_leaf = isinstance(value, dict) and not any(isinstance(item, dict) for item in value.values())
+    width = LEAF_WIDTH if is_leaf else WIDTH
+    if flat is not None and (len(flat) <= width or not isinstance(value, (dict, list, tuple)) or not value):
         return [flat]
     is_dict = isinstance(value, dict)
     if not is_dict and flat is not None and not _holds_dict(value):

@@ -23,8 +23,7 @@ NOTES = {
     'auto_scale_lr': 'the batch that the lr stands for',
     'param_scheduler': 'ends in proportion to the lr',
     'train_cfg': 'goes on in the middle of an epoch',
-    'val_dataloader': 'the same',
-    'train_dataloader': 'random numbers of workers that a resumed run repeats',
+    'train_dataloader': 'a resumed run repeats the random numbers of workers',
 }
 
 
@@ -98,6 +97,8 @@ def _noted(path: tuple[str, ...], value: Any, old: Config) -> Any:
         return Noted(value, f'in place of {kind_of(before) or "the old one"}')
     if name in NOTES:
         return Noted(value, NOTES[name])
+    if path == ('val_dataloader',):
+        return value  # stands below train_dataloader, whose note speaks of both
     if name == 'neck':
         return Noted(value, "reads CvT's maps" if value else 'the cls token needs no pooling')
     if isinstance(value, dict) and path[0] == 'model' and '_delete_' not in value:

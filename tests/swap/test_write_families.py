@@ -35,9 +35,9 @@ def swap(cfg):
     """Swap without computing a convolution where shapes are enough."""
     try:
         with torch.device('meta'):
-            return swap_backbone(cfg, 'cvt-nano')
+            return swap_backbone(cfg, 'cvt-13')  # the command's default
     except SwapError:
-        return swap_backbone(cfg, 'cvt-nano')
+        return swap_backbone(cfg, 'cvt-13')  # the command's default
 
 
 @pytest.mark.skipif(not MAINTAINED, reason='the table is of the maintained line of OpenMMLab, this is the original')
