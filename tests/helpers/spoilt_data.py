@@ -60,6 +60,11 @@ def coco(change, split='train'):
     return lambda d: rewrite(d / ann(split), change)
 
 
+def flat_masks(content):
+    for annotation in content['annotations']:
+        annotation['segmentation'] = [1, 2, 3, 4, 5, 6]
+
+
 def one_mask_less(content):
     del content['annotations'][3]['segmentation']
 
