@@ -75,4 +75,6 @@ def test_a_page_shows_its_gallery(tmp_path):
     notes = tmp_path / 'runs/peers'
     assert gallery.line(notes, 'peers_gallery.png', 'title', 'text') == ''
     (tmp_path / 'peers_gallery.png').touch()
-    assert '![title](peers_gallery.png)\n\ntext' in gallery.line(notes, 'peers_gallery.png', 'title', 'text')
+    assert '[![title](peers_gallery.png)](peers_gallery.png)\n\ntext' in gallery.line(
+        notes, 'peers_gallery.png', 'title', 'text'
+    )
